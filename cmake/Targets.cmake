@@ -1,0 +1,34 @@
+include(GoogleTest)
+
+# retrosparse_library(NAME SOURCES... DEPENDS targets... [TORCH])
+#   The static library retrosparse_NAME of folder src/NAME. TORCH: links libtorch and precompiles its narrow headers
+#   (src/torch_pch.h), which pays from the third file on.
+function(retrosparse_library name)
+  cmake_parse_arguments(arg "TORCH" "" "DEPENDS" ${ARGN})
+  add_library(retrosparse_${name} STATIC ${arg_UNPARSED_ARGUMENTS})
+  target_include_directories(retrosparse_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
+  target_link_libraries(retrosparse_${name} PUBLIC ${arg_DEPENDS} PRIVATE retrosparse_warnings)
+  if(arg_TORCH)
+    target_link_libraries(retrosparse_${name} PUBLIC retrosparse::torch)
+    retrosparse_precompile(retrosparse_${name})
+  endif()
+endfunction()
+
+# retrosparse_precompile(TARGET): the ATen headers that every torch-using file needs.
+function(retrosparse_precompile target)
+  target_precompile_headers(${target} PRIVATE "${CMAKE_SOURCE_DIR}/src/torch_pch.h")
+  set_target_properties(${target} PROPERTIES PCH_WARN_INVALID OFF)
+endfunction()
+
+# retrosparse_test(NAME SOURCES... DEPENDS targets... [TORCH]): the GoogleTest binary NAME_test, found by ctest.
+function(retrosparse_test name)
+  cmake_parse_arguments(arg "TORCH" "" "DEPENDS" ${ARGN})
+  add_executable(${name}_test ${arg_UNPARSED_ARGUMENTS})
+  target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(${name}_test PRIVATE ${arg_DEPENDS} GTest::gtest GTest::gtest_main Threads::Threads retrosparse_warnings)
+  target_compile_definitions(${name}_test PRIVATE RETROSPARSE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(arg_TORCH)
+    retrosparse_precompile(${name}_test)
+  endif()
+  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST)
+endfunction()
