@@ -30,13 +30,18 @@ foreach(library c10 torch_cpu torch_cuda c10_cuda)
   add_library(wheel::${library} SHARED IMPORTED)
   set_target_properties(wheel::${library} PROPERTIES IMPORTED_LOCATION "${RETROSPARSE_TORCH_DIR}/lib/lib${library}.so")
 endforeach()
+add_library(wheel::gomp SHARED IMPORTED)
+set_target_properties(wheel::gomp PROPERTIES IMPORTED_LOCATION "${RETROSPARSE_TORCH_DIR}/lib/libgomp.so.1")
 
 add_library(retrosparse_torch INTERFACE)
 add_library(retrosparse::torch ALIAS retrosparse_torch)
 target_include_directories(retrosparse_torch SYSTEM INTERFACE
   "${RETROSPARSE_TORCH_DIR}/include" "${RETROSPARSE_TORCH_DIR}/include/torch/csrc/api/include")
 target_compile_definitions(retrosparse_torch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
-target_link_libraries(retrosparse_torch INTERFACE wheel::torch_cpu wheel::c10)
+target_link_libraries(retrosparse_torch INTERFACE wheel::torch_cpu wheel::c10 wheel::gomp)
+# at::parallel_for is a template that silently runs on one thread unless the file is compiled with OpenMP. The wheel's
+# own libgomp is linked, so that our threads and libtorch's are one pool.
+target_compile_options(retrosparse_torch INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fopenmp>)
 foreach(dir ${nvidia_lib_dirs} "${RETROSPARSE_TORCH_DIR}/lib")  # where ld finds what libtorch itself needs
   target_link_options(retrosparse_torch INTERFACE "LINKER:-rpath-link,${dir}")
 endforeach()

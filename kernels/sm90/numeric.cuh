@@ -1,7 +1,9 @@
 #pragma once
-// Conversions between the element types and float32, and the sums of a group of lanes or of a block.
+// What element-wise kernels share: conversions to and from float32, wide memory accesses, sums over lanes and blocks.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include <cstdint>
 
 namespace retrosparse::kernels::sm90 {
 
@@ -24,11 +26,23 @@ __device__ inline T from_float(float value) {
   }
 }
 
-/// `kWidth` elements that travel in one memory access.
+/// kWidth elements that travel together, in accesses of up to 16 bytes.
 template <class T, int kWidth>
-struct alignas(sizeof(T) * kWidth) Vector {
+struct alignas(sizeof(T) * kWidth < 16 ? sizeof(T) * kWidth : 16) Vector {
   T element[kWidth];
 };
+
+/// Host side: whether every pointer is a multiple of `bytes`.
+template <class... Pointers>
+bool are_aligned(uintptr_t bytes, Pointers... pointers) {
+  return (... && (reinterpret_cast<uintptr_t>(pointers) % bytes == 0));
+}
+
+/// Host side: whether every stride is a multiple of `width` elements.
+template <class... Strides>
+bool are_multiples(int64_t width, Strides... strides) {
+  return (... && (strides % width == 0));
+}
 
 /// The sum over groups of kLanes consecutive lanes of a warp (a power of two up to 32), in every lane. All lanes of
 /// the warp take part.

@@ -1,7 +1,5 @@
 #include <cuda_runtime_api.h>
 
-#include <cstdint>
-
 #include "retrosparse_kernels/rms_norm.h"
 #include "sm90/numeric.cuh"
 
@@ -63,15 +61,11 @@ cudaError_t launch(const RmsNormParams& params, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-bool is_aligned(const void* pointer, int64_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
 template <class T>
 cudaError_t dispatch(const RmsNormParams& params, cudaStream_t stream) {
   constexpr int kWide = 16 / sizeof(T);  // elements in a 16-byte access
-  const bool wide = params.dim % kWide == 0 && params.x_row_stride % kWide == 0 && params.out_row_stride % kWide == 0 &&
-                    is_aligned(params.x, 16) && is_aligned(params.weight, 16) && is_aligned(params.out, 16);
+  const bool wide = are_multiples(kWide, params.dim, params.x_row_stride, params.out_row_stride) &&
+                    are_aligned(16, params.x, params.weight, params.out);
   if (!wide) {
     return params.dim <= 512 ? launch<T, 1, 32>(params, stream) : launch<T, 1, kThreads>(params, stream);
   }
