@@ -32,3 +32,29 @@ function(retrosparse_test name)
   endif()
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST)
 endfunction()
+
+# retrosparse_embed(OUTPUT FUNCTION files...): a C++ file in the current binary folder that defines
+#   std::span<const retrosparse::EmbeddedFile> retrosparse::FUNCTION()
+# (base/embedded.h) with the names (without extension) and contents of the files.
+function(retrosparse_embed output function)
+  set(entries "")
+  foreach(file ${ARGN})
+    get_filename_component(name "${file}" NAME_WE)
+    file(READ "${file}" content)
+    string(APPEND entries "      EmbeddedFile{\"${name}\", R\"EMBEDDED(${content})EMBEDDED\"},\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
+  endforeach()
+  file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/${output}" CONTENT
+"#include \"base/embedded.h\"
+
+namespace retrosparse {
+
+std::span<const EmbeddedFile> ${function}() {
+  static constexpr EmbeddedFile kFiles[] = {
+@entries@  };
+  return kFiles;
+}
+
+}  // namespace retrosparse
+" @ONLY)
+endfunction()

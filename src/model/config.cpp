@@ -1,0 +1,286 @@
+#include "model/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+
+namespace retrosparse {
+namespace {
+
+// config.json seen through its family: a canonical name is looked up under each of its names, then in the defaults.
+class ConfigReader {
+ public:
+  ConfigReader(const JsonObject& json, const Family& family) : json_(json), family_(family) {}
+
+  // A whole number in [lowest, highest]; the bounds catch absurd values before they become allocations.
+  int64_t integer(const std::string& name, int64_t lowest, int64_t highest, std::optional<int64_t> fallback = {}) const {
+    const std::string key = key_of(name);
+    int64_t value = 0;
+    if (json_.has(key)) {
+      value = json_.get<int64_t>(key);
+    } else if (const auto known = default_of(name)) {
+      value = static_cast<int64_t>(*known);
+    } else if (fallback) {
+      value = *fallback;
+    } else {
+      value = json_.get<int64_t>(key);  // throws the error for a missing key
+    }
+    if (value < lowest || value > highest) {
+      throw json_.wrong(key, fmt::format("a whole number from {} to {}", lowest, highest));
+    }
+    return value;
+  }
+
+  double positive(const std::string& name) const {
+    const std::string key = key_of(name);
+    const auto known = default_of(name);
+    const double value = !json_.has(key) && known ? *known : json_.get<double>(key);
+    if (!(value > 0) || !std::isfinite(value)) {
+      throw json_.wrong(key, "a number above 0");
+    }
+    return value;
+  }
+
+  bool feature(const Feature& feature) const {
+    return feature.config_key.empty() ? feature.value : json_.get_or<bool>(feature.config_key, false);
+  }
+
+  std::optional<double> default_of(const std::string& name) const {
+    const auto found = family_.defaults.find(name);
+    return found == family_.defaults.end() ? std::nullopt : std::optional(found->second);
+  }
+
+ private:
+  std::string key_of(const std::string& name) const {
+    const auto names = family_.config_keys.find(name);
+    if (names != family_.config_keys.end()) {
+      for (const std::string& key : names->second) {
+        if (json_.has(key)) {
+          return key;
+        }
+      }
+    }
+    return name;
+  }
+
+  const JsonObject& json_;
+  const Family& family_;
+};
+
+constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any dimension: beyond all models, small enough to multiply
+
+const Family& family_of(const JsonObject& json, std::string& architecture) {
+  const auto architectures = json.get<std::vector<std::string>>("architectures");
+  for (const std::string& name : architectures) {
+    if (const Family* family = Family::of_architecture(name)) {
+      architecture = name;
+      return *family;
+    }
+  }
+  std::vector<std::string> known;
+  for (const Family& family : Family::all()) {
+    known.insert(known.end(), family.architectures.begin(), family.architectures.end());
+  }
+  throw json.error("architectures", "unsupported architecture")
+      .expected(fmt::format("one of {}", fmt::join(known, ", ")))
+      .found(fmt::format("{}", fmt::join(architectures, ", ")));
+}
+
+void refuse_what_is_not_run(const JsonObject& json, const ConfigReader& reader, const Family& family) {
+  if (json.has("quantization_config")) {
+    const JsonObject quantization = json.object("quantization_config");
+    throw json.error("quantization_config", "quantised checkpoints are not supported")
+        .found(quantization.get_or<std::string>("quant_method", "an unnamed method"))
+        .hint("convert from the checkpoint in bfloat16, float16 or float32");
+  }
+  const bool stated = json.raw().contains("sliding_window");
+  const bool slides = stated ? json.has("sliding_window") : reader.default_of("sliding_window").has_value();
+  bool every_layer_full = json.has("layer_types");
+  if (every_layer_full) {
+    for (const auto& type : json.get<std::vector<std::string>>("layer_types")) {
+      every_layer_full = every_layer_full && type == "full_attention";
+    }
+    if (!every_layer_full) {
+      throw json.error("layer_types", "a model with sliding-window layers of its own is not supported")
+          .expected("full_attention in every layer");
+    }
+  }
+  if (reader.feature(family.sliding_window) && slides && !every_layer_full) {
+    throw json.error("sliding_window", "a model with a sliding window of its own is not supported")
+        .expected("null")
+        .found(stated ? std::to_string(json.get<int64_t>("sliding_window"))
+                      : fmt::format("nothing, for which transformers assumes {}", *reader.default_of("sliding_window")));
+  }
+  const auto activation = json.get_or<std::string>("hidden_act", "silu");
+  if (activation != "silu") {
+    throw json.error("hidden_act", "unsupported activation").expected("silu").found(activation);
+  }
+}
+
+// The factor on cos and sin that arXiv 2309.00071 recommends for a context stretched by `scale`.
+double yarn_scale(double scale, double mscale) { return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
+
+void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& rope) {
+  if (!json.has("factor")) {
+    rope.factor = static_cast<double>(config.max_position_embeddings) /
+                  static_cast<double>(rope.original_max_position_embeddings);
+  }
+  rope.beta_fast = json.get_or<double>("beta_fast", 32);
+  rope.beta_slow = json.get_or<double>("beta_slow", 1);
+  rope.truncate = json.get_or<bool>("truncate", true);
+  const auto mscale = json.get_or<double>("mscale", 0), mscale_all_dim = json.get_or<double>("mscale_all_dim", 0);
+  rope.attention_factor = mscale != 0 && mscale_all_dim != 0
+                              ? yarn_scale(rope.factor, mscale) / yarn_scale(rope.factor, mscale_all_dim)
+                              : yarn_scale(rope.factor, 1);
+  rope.attention_factor = json.get_or<double>("attention_factor", rope.attention_factor);
+}
+
+void read_scaling(const JsonObject& json, const JsonObject& scaling, const ModelConfig& config, RopeConfig& rope) {
+  const auto type = scaling.get_or<std::string>("rope_type", scaling.get_or<std::string>("type", "default"));
+  if (scaling.get_or<double>("partial_rotary_factor", 1) != 1) {
+    throw scaling.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
+  }
+  if (type == "default") {
+    return;
+  }
+  if (type == "linear") {
+    rope.type = RopeType::kLinear;
+  } else if (type == "llama3") {
+    rope.type = RopeType::kLlama3;
+  } else if (type == "yarn") {
+    rope.type = RopeType::kYarn;
+  } else {
+    throw scaling.error("rope_type", "unsupported RoPE scaling")
+        .expected("default, linear, llama3 or yarn")
+        .found(type);
+  }
+  if (rope.type != RopeType::kYarn || scaling.has("factor")) {
+    rope.factor = scaling.get<double>("factor");
+    if (!(rope.factor >= 1)) {
+      throw scaling.wrong("factor", "a number of at least 1");
+    }
+  }
+  rope.original_max_position_embeddings = json.get_or<int64_t>(
+      "original_max_position_embeddings",
+      scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
+  if (rope.original_max_position_embeddings < 1) {
+    throw scaling.wrong("original_max_position_embeddings", "a whole number above 0");
+  }
+  if (rope.type == RopeType::kLlama3) {
+    rope.low_freq_factor = scaling.get<double>("low_freq_factor");
+    rope.high_freq_factor = scaling.get<double>("high_freq_factor");
+    if (!(rope.low_freq_factor > 0) || !(rope.high_freq_factor > rope.low_freq_factor)) {
+      throw scaling.wrong("high_freq_factor", "a number above low_freq_factor, both above 0");
+    }
+  } else if (rope.type == RopeType::kYarn) {
+    read_yarn(scaling, config, rope);
+  }
+}
+
+// transformers 4 writes rope_theta and rope_scaling, transformers 5 one object rope_parameters with both.
+RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
+  if (json.get_or<double>("partial_rotary_factor", 1) != 1) {
+    throw json.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
+  }
+  RopeConfig rope;
+  const char* scaling_key = json.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  if (!json.has(scaling_key)) {
+    rope.theta = reader.positive("rope_theta");
+    return rope;
+  }
+  const JsonObject scaling = json.object(scaling_key);
+  rope.theta = scaling.has("rope_theta") ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
+  if (!(rope.theta > 1) || !std::isfinite(rope.theta)) {
+    throw scaling.wrong("rope_theta", "a number above 1");
+  }
+  read_scaling(json, scaling, config, rope);
+  return rope;
+}
+
+ExpertsConfig read_experts(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
+  ExpertsConfig experts;
+  experts.num_experts = reader.integer("num_experts", 1, 65536);
+  experts.num_experts_per_tok = reader.integer("num_experts_per_tok", 1, experts.num_experts);
+  experts.intermediate_size = reader.integer("moe_intermediate_size", 1, kMaxSize);
+  experts.normalize_top_k = json.get_or<bool>("norm_topk_prob", false);
+  const int64_t step = reader.integer("decoder_sparse_step", 1, kMaxSize);
+  const auto dense_layers = json.get_or<std::vector<int64_t>>("mlp_only_layers", {});
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    experts.layer_has_experts.push_back((layer + 1) % step == 0 && std::ranges::count(dense_layers, layer) == 0);
+  }
+  return experts;
+}
+
+std::vector<int64_t> read_eos(const JsonObject& json) {
+  if (!json.has("eos_token_id")) {
+    return {};
+  }
+  if (json.raw()["eos_token_id"].is_array()) {
+    return json.get<std::vector<int64_t>>("eos_token_id");
+  }
+  return {json.get<int64_t>("eos_token_id")};
+}
+
+int64_t read_head_dim(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
+  const bool stated_null = json.raw().contains("head_dim") && !json.has("head_dim");
+  if (stated_null || (!json.has("head_dim") && !reader.default_of("head_dim"))) {
+    if (config.hidden_size % config.num_attention_heads != 0) {
+      throw json.wrong("hidden_size", fmt::format("a multiple of num_attention_heads = {}", config.num_attention_heads));
+    }
+    return config.hidden_size / config.num_attention_heads;
+  }
+  return reader.integer("head_dim", 1, 1024);
+}
+
+}  // namespace
+
+ModelConfig ModelConfig::read(const std::filesystem::path& path) {
+  const JsonObject json = JsonObject::read(std::filesystem::is_directory(path) ? path / "config.json" : path);
+  ModelConfig config;
+  config.family = &family_of(json, config.architecture);
+  const Family& family = *config.family;
+  const ConfigReader reader(json, family);
+  refuse_what_is_not_run(json, reader, family);
+
+  config.vocab_size = reader.integer("vocab_size", 1, kMaxSize);
+  config.hidden_size = reader.integer("hidden_size", 1, kMaxSize);
+  config.intermediate_size = reader.integer("intermediate_size", 1, kMaxSize);
+  config.num_hidden_layers = reader.integer("num_hidden_layers", 1, 4096);
+  config.num_attention_heads = reader.integer("num_attention_heads", 1, 4096);
+  config.num_key_value_heads =
+      reader.integer("num_key_value_heads", 1, config.num_attention_heads, config.num_attention_heads);
+  if (config.num_attention_heads % config.num_key_value_heads != 0) {
+    throw json.wrong("num_key_value_heads",
+                     fmt::format("a divisor of num_attention_heads = {}", config.num_attention_heads));
+  }
+  config.head_dim = read_head_dim(json, reader, config);
+  if (config.head_dim % 2 != 0) {
+    throw json.error("head_dim", "rotary embedding needs pairs of dimensions")
+        .expected("an even number")
+        .found(std::to_string(config.head_dim));
+  }
+  config.max_position_embeddings = reader.integer("max_position_embeddings", 1, int64_t{1} << 40);
+  config.rms_norm_eps = reader.positive("rms_norm_eps");
+  config.tie_word_embeddings = json.get_or<bool>("tie_word_embeddings", false);
+  config.qkv_bias = reader.feature(family.qkv_bias);
+  config.output_bias = reader.feature(family.output_bias);
+  config.mlp_bias = reader.feature(family.mlp_bias);
+  config.qk_norm = family.qk_norm;
+  config.rope = read_rope(json, reader, config);
+  if (family.experts) {
+    config.experts = read_experts(json, reader, config);
+  }
+  config.eos_token_ids = read_eos(json);
+  if (json.has("bos_token_id")) {
+    config.bos_token_id = json.get<int64_t>("bos_token_id");
+  }
+  config.dtype = json.get_or<std::string>("dtype", json.get_or<std::string>("torch_dtype", ""));
+  return config;
+}
+
+}  // namespace retrosparse

@@ -1,0 +1,59 @@
+#include "model/generate.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+
+namespace retrosparse {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const GenerateOptions& options,
+                              GenerateTimes* times) {
+  if (prompt.empty()) {
+    throw Error("the prompt is empty").expected("at least one token");
+  }
+  const c10::InferenceMode inference;
+  Sampler sampler(options.sampling);
+  KvCache cache = model.make_cache();
+  cache.reserve(static_cast<int64_t>(prompt.size()) + options.max_new_tokens);
+  const ForwardOptions forward{&cache, options.attention, {}};
+
+  const auto prefill_start = std::chrono::steady_clock::now();
+  at::Tensor next;  // scores of the next token, [vocab]
+  model.prefill(prompt, options.prefill_chunk, forward, [&](int64_t first, const at::Tensor& hidden) {
+    if (options.on_prompt_logits) {
+      options.on_prompt_logits(first, model.logits(hidden));
+    }
+    next = hidden.select(0, hidden.size(0) - 1);
+  });
+  next = model.logits(next.unsqueeze(0)).select(0, 0);
+  std::vector<int64_t> tokens;
+  bool more = options.max_new_tokens > 0;
+  int64_t token = sampler.pick(next);  // waits for the device: what came before was prefill
+  const double prefill_seconds = seconds_since(prefill_start);
+
+  const auto decode_start = std::chrono::steady_clock::now();
+  while (more && std::ranges::find(options.stop_ids, token) == options.stop_ids.end()) {
+    tokens.push_back(token);
+    more = !options.on_token || options.on_token(token);
+    if (!more || static_cast<int64_t>(tokens.size()) == options.max_new_tokens) {
+      break;
+    }
+    token = sampler.pick(model.logits(model.forward(token, forward)).select(0, 0));
+  }
+  if (times != nullptr) {
+    *times = {prefill_seconds, seconds_since(decode_start)};
+  }
+  return tokens;
+}
+
+}  // namespace retrosparse

@@ -1,0 +1,30 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "model/model.h"
+#include "model/sampler.h"
+
+namespace retrosparse {
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 64;
+  int64_t prefill_chunk = 4096;         ///< prompt tokens per forward pass; bounds the memory beside the cache
+  SamplingOptions sampling;
+  std::vector<int64_t> stop_ids;        ///< generation ends after one of these, which is not returned
+  Attention* attention = nullptr;       ///< null: dense
+  std::function<bool(int64_t token)> on_token;                                       ///< false ends generation
+  std::function<void(int64_t first_position, const at::Tensor& logits)> on_prompt_logits;  ///< float32 [T, vocab] a chunk
+};
+
+/// What a generation cost, for the reader of a log.
+struct GenerateTimes {
+  double prefill_seconds = 0, decode_seconds = 0;
+};
+
+/// Continues a prompt of at least one token: chunked prefill into a KV cache, then one token at a time.
+std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const GenerateOptions& options,
+                              GenerateTimes* times = nullptr);
+
+}  // namespace retrosparse

@@ -1,0 +1,59 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "model/config.h"
+
+namespace retrosparse {
+
+/// y = x W^T + b. weight [out, in], bias [out] or undefined.
+struct Linear {
+  at::Tensor weight, bias;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// One decoder layer. Matrices that multiply the same input are stored as one: fewer, larger products.
+struct LayerWeights {
+  at::Tensor input_norm, post_attention_norm;  ///< [hidden]
+  Linear qkv;                                  ///< [(H + 2K) * D, hidden]: queries, keys, values
+  at::Tensor q_norm, k_norm;                   ///< [D], or undefined
+  Linear output;                               ///< [hidden, H * D]
+  Linear gate_up, down;                        ///< [2 * I, hidden], [hidden, I]; undefined in a layer with experts
+  at::Tensor router;                           ///< [E, hidden], or undefined
+  at::Tensor expert_gate_up, expert_down;      ///< [E, 2 * I, hidden], [E, hidden, I], or undefined
+};
+
+/// All weights, of one dtype on one device.
+struct ModelWeights {
+  at::Tensor embed_tokens;  ///< [vocab, hidden]
+  at::Tensor final_norm;    ///< [hidden]
+  at::Tensor lm_head;       ///< [vocab, hidden]; the same tensor as embed_tokens where they are tied
+  std::vector<LayerWeights> layers;
+
+  at::Device device() const { return embed_tokens.device(); }
+  at::ScalarType dtype() const { return embed_tokens.scalar_type(); }
+};
+
+/// A tensor of the checkpoint and its place in the weights: `view` has the checkpoint's shape and shares the memory
+/// of ModelWeights, so that copying into it loads and reading from it exports.
+struct TensorBinding {
+  std::string name;
+  at::Tensor view;
+};
+
+/// Every tensor that a checkpoint of this configuration has to hold; lm_head only where it is not tied.
+std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWeights& weights);
+
+/// Uninitialised weights of the right shapes.
+ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::ScalarType dtype);
+
+/// Reads a checkpoint, converting to `dtype`. Stored tensors must be float32, float16 or bfloat16. Throws Error naming
+/// every missing tensor, or the first one of wrong shape or dtype; tensors that are there but not needed are logged as
+/// a warning. Tied embeddings may be stored under either name.
+ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, at::Device device,
+                          at::ScalarType dtype);
+
+}  // namespace retrosparse
