@@ -4,7 +4,9 @@
 
 namespace retrosparse {
 
-Error::Error(std::string problem) : problem_(std::move(problem)) { compose(); }
+Error::Error(std::string problem) : problem_(std::move(problem)) {
+  compose();
+}
 
 Error& Error::file(std::string path) {
   file_ = std::move(path);

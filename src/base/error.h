@@ -16,7 +16,7 @@ class Error : public std::exception {
 
   Error& file(std::string path);
   Error& tensor(std::string name);
-  Error& key(std::string name);   ///< a key of a configuration, recipe or json file, dotted: "rope_scaling.factor"
+  Error& key(std::string name);  ///< a key of a configuration, recipe or json file, dotted: "rope_scaling.factor"
   Error& expected(std::string what);
   Error& found(std::string what);
   Error& hint(std::string what);  ///< what to do about it

@@ -1,0 +1,269 @@
+#include "base/json.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "base/file.h"
+
+namespace retrosparse {
+
+using nlohmann::json;
+
+namespace {
+
+/// A value in words, short enough for an error message.
+std::string describe(const json& value) {
+  constexpr size_t kLongest = 60;
+  switch (value.type()) {
+    case json::value_t::object:
+      return "an object";
+    case json::value_t::array:
+      return "a list";
+    case json::value_t::string: {
+      const auto& text = value.get_ref<const std::string&>();
+      const bool cut = text.size() > kLongest;
+      // `ignore` drops a character that the cut went through.
+      return json(text.substr(0, kLongest)).dump(-1, ' ', false, json::error_handler_t::ignore) + (cut ? "..." : "");
+    }
+    default:
+      return value.dump();  // null, a boolean or a number
+  }
+}
+
+/// How one json value becomes a T: what messages call a T, and the value where it is one.
+template <typename T>
+struct Conversion;
+
+template <>
+struct Conversion<bool> {
+  static constexpr const char* kName = "true or false";
+  static std::optional<bool> read(const json& value) {
+    return value.is_boolean() ? std::optional(value.get<bool>()) : std::nullopt;
+  }
+};
+
+template <typename Integer>
+std::optional<Integer> read_integer(const json& value) {
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    return std::in_range<Integer>(number) ? std::optional(static_cast<Integer>(number)) : std::nullopt;
+  }
+  if (value.is_number_integer()) {
+    const auto number = value.get<int64_t>();
+    return std::in_range<Integer>(number) ? std::optional(static_cast<Integer>(number)) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+template <>
+struct Conversion<int> {
+  static constexpr const char* kName = "a 32-bit integer";
+  static std::optional<int> read(const json& value) { return read_integer<int>(value); }
+};
+
+template <>
+struct Conversion<int64_t> {
+  static constexpr const char* kName = "a 64-bit integer";
+  static std::optional<int64_t> read(const json& value) { return read_integer<int64_t>(value); }
+};
+
+template <>
+struct Conversion<uint64_t> {
+  static constexpr const char* kName = "a non-negative 64-bit integer";
+  static std::optional<uint64_t> read(const json& value) { return read_integer<uint64_t>(value); }
+};
+
+template <>
+struct Conversion<double> {
+  static constexpr const char* kName = "a number";
+  static std::optional<double> read(const json& value) {
+    return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+  }
+};
+
+template <>
+struct Conversion<std::string> {
+  static constexpr const char* kName = "a string";
+  static std::optional<std::string> read(const json& value) {
+    return value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
+  }
+};
+
+Error wrong_value(const std::string& file, std::string key, const json& value, std::string expected) {
+  // An integer that is no T although a T was to be an integer can only be too large or too small.
+  const bool out_of_range = value.is_number_integer() && expected.find("integer") != std::string::npos;
+  return Error(out_of_range ? "out of range" : "wrong type")
+      .file(file)
+      .key(std::move(key))
+      .expected(std::move(expected))
+      .found(describe(value));
+}
+
+/// Converts `value` to a T; `key` is its full dotted name, for messages.
+template <typename T>
+struct Converter {
+  static T convert(const json& value, const std::string& file, const std::string& key) {
+    std::optional<T> result = Conversion<T>::read(value);
+    if (!result) {
+      throw wrong_value(file, key, value, Conversion<T>::kName);
+    }
+    return *std::move(result);
+  }
+};
+
+template <typename T>
+struct Converter<std::vector<T>> {
+  static std::vector<T> convert(const json& value, const std::string& file, const std::string& key) {
+    if (!value.is_array()) {
+      throw wrong_value(file, key, value, "a list");
+    }
+    std::vector<T> result;
+    result.reserve(value.size());
+    for (const json& element : value) {
+      std::optional<T> converted = Conversion<T>::read(element);
+      if (!converted) {
+        throw wrong_value(file, fmt::format("{}[{}]", key, result.size()), element, Conversion<T>::kName);
+      }
+      result.push_back(*std::move(converted));
+    }
+    return result;
+  }
+};
+
+template <typename T>
+struct Converter<std::map<std::string, T>> {
+  static std::map<std::string, T> convert(const json& value, const std::string& file, const std::string& key) {
+    if (!value.is_object()) {
+      throw wrong_value(file, key, value, "an object");
+    }
+    std::map<std::string, T> result;
+    for (const auto& [name, element] : value.items()) {
+      std::optional<T> converted = Conversion<T>::read(element);
+      if (!converted) {
+        throw wrong_value(file, key + "." + name, element, Conversion<T>::kName);
+      }
+      result.emplace_hint(result.end(), name, *std::move(converted));
+    }
+    return result;
+  }
+};
+
+}  // namespace
+
+JsonObject::JsonObject(std::shared_ptr<const json> value, std::shared_ptr<const std::string> file, std::string path)
+    : value_(std::move(value)), file_(std::move(file)), path_(std::move(path)) {}
+
+JsonObject JsonObject::read(const std::filesystem::path& path) {
+  return parse(read_text(path), path.string());
+}
+
+JsonObject JsonObject::parse(std::string_view text, std::string file) {
+  json document;
+  try {
+    document = json::parse(text);
+  } catch (const json::exception& problem) {  // a syntax error, invalid UTF-8, or a number like 1e999
+    // The library's messages read "[json.exception.parse_error.101] parse error at line 1, ..."; its tag helps nobody.
+    std::string_view what = problem.what();
+    what.remove_prefix(what.starts_with('[') ? std::min(what.find("] ") + 2, what.size()) : 0);
+    throw Error(fmt::format("not valid json: {}", what)).file(std::move(file));
+  }
+  if (!document.is_object()) {
+    throw Error("not a json object").file(std::move(file)).expected("an object {...}").found(describe(document));
+  }
+  return JsonObject(std::make_shared<const json>(std::move(document)),
+                    std::make_shared<const std::string>(std::move(file)), "");
+}
+
+bool JsonObject::has(std::string_view key) const {
+  const json* value = find(key);
+  return value != nullptr && !value->is_null();
+}
+
+template <typename T>
+T JsonObject::get(std::string_view key) const {
+  return Converter<T>::convert(require(key), *file_, dotted(key));
+}
+
+JsonObject JsonObject::object(std::string_view key) const {
+  const json& value = require(key);
+  if (!value.is_object()) {
+    throw wrong(key, "an object");
+  }
+  return inner(value, dotted(key));
+}
+
+std::vector<JsonObject> JsonObject::objects(std::string_view key) const {
+  const json& value = require(key);
+  if (!value.is_array()) {
+    throw wrong(key, "a list of objects");
+  }
+  std::vector<JsonObject> result;
+  result.reserve(value.size());
+  for (const json& element : value) {
+    std::string path = fmt::format("{}[{}]", dotted(key), result.size());
+    if (!element.is_object()) {
+      throw wrong_value(*file_, std::move(path), element, "an object");
+    }
+    result.push_back(inner(element, std::move(path)));
+  }
+  return result;
+}
+
+std::vector<std::string> JsonObject::keys() const {
+  std::vector<std::string> result;
+  for (const auto& [key, value] : value_->items()) {
+    result.push_back(key);
+  }
+  return result;
+}
+
+Error JsonObject::error(std::string_view key, std::string problem) const {
+  return Error(std::move(problem)).file(*file_).key(dotted(key));
+}
+
+Error JsonObject::wrong(std::string_view key, std::string expected) const {
+  return wrong_value(*file_, dotted(key), require(key), std::move(expected));
+}
+
+const json* JsonObject::find(std::string_view key) const {
+  const auto entry = value_->find(key);
+  return entry == value_->end() ? nullptr : &*entry;
+}
+
+const json& JsonObject::require(std::string_view key) const {
+  const json* value = find(key);
+  if (value == nullptr) {
+    throw error(key, "missing");
+  }
+  if (value->is_null()) {
+    throw error(key, "is null, but a value is needed");
+  }
+  return *value;
+}
+
+JsonObject JsonObject::inner(const json& value, std::string path) const {
+  return JsonObject(std::shared_ptr<const json>(value_, &value), file_, std::move(path));
+}
+
+std::string JsonObject::dotted(std::string_view key) const {
+  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+}
+
+template bool JsonObject::get<bool>(std::string_view) const;
+template int JsonObject::get<int>(std::string_view) const;
+template int64_t JsonObject::get<int64_t>(std::string_view) const;
+template uint64_t JsonObject::get<uint64_t>(std::string_view) const;
+template double JsonObject::get<double>(std::string_view) const;
+template std::string JsonObject::get<std::string>(std::string_view) const;
+template std::vector<int64_t> JsonObject::get(std::string_view) const;
+template std::vector<double> JsonObject::get(std::string_view) const;
+template std::vector<std::string> JsonObject::get(std::string_view) const;
+template std::map<std::string, int64_t> JsonObject::get(std::string_view) const;
+template std::map<std::string, double> JsonObject::get(std::string_view) const;
+template std::map<std::string, std::string> JsonObject::get(std::string_view) const;
+
+}  // namespace retrosparse
