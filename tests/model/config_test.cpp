@@ -1,0 +1,106 @@
+#include "model/config.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "model/tiny_model.h"
+
+namespace retrosparse {
+namespace {
+
+// What a changed config.json is answered with: the error, or "" where it is read.
+std::string answer_to(const nlohmann::json& config) {
+  const TemporaryFolder folder;
+  write_config(folder.path(), config);
+  try {
+    ModelConfig::read(folder.path());
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+std::string answer_to(const std::string& key, const nlohmann::json& value) {
+  nlohmann::json config = tiny_config();
+  config[key] = value;
+  return answer_to(config);
+}
+
+std::string answer_without(const std::string& key) {
+  nlohmann::json config = tiny_config();
+  config.erase(key);
+  return answer_to(config);
+}
+
+ModelConfig read(const nlohmann::json& config) {
+  const TemporaryFolder folder;
+  write_config(folder.path(), config);
+  return ModelConfig::read(folder.path() / "config.json");
+}
+
+TEST(ModelConfig, ReadsWhatItIsGiven) {
+  const ModelConfig config = read(tiny_config());
+  EXPECT_EQ(config.family->name, "qwen3_moe");
+  EXPECT_EQ(config.group_size(), 3);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_TRUE(config.qk_norm);
+  EXPECT_FALSE(config.qkv_bias);
+  EXPECT_EQ(config.experts->layer_has_experts, (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(config.rms_norm_eps, 1e-6);  // the family's default
+  EXPECT_EQ(config.dtype, "float32");
+}
+
+TEST(ModelConfig, EosMayBeOneOrSeveral) {
+  nlohmann::json config = tiny_config();
+  EXPECT_TRUE(read(config).eos_token_ids.empty());
+  config["eos_token_id"] = 7;
+  EXPECT_EQ(read(config).eos_token_ids, (std::vector<int64_t>{7}));
+  config["eos_token_id"] = {7, 9};
+  EXPECT_EQ(read(config).eos_token_ids, (std::vector<int64_t>{7, 9}));
+}
+
+TEST(ModelConfig, HeadDimFollowsTheHiddenSizeWhereItIsNotGiven) {
+  nlohmann::json config = tiny_config();
+  config.erase("head_dim");
+  config["hidden_size"] = 48;
+  EXPECT_EQ(read(config).head_dim, 8);
+  config["head_dim"] = nullptr;
+  EXPECT_EQ(read(config).head_dim, 8);
+  config["hidden_size"] = 47;
+  EXPECT_NE(answer_to(config).find("key 'hidden_size'"), std::string::npos);
+}
+
+TEST(ModelConfig, RefusesAbsurdOrMissingValuesByKey) {
+  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                          "num_experts", "num_experts_per_tok", "max_position_embeddings", "rope_theta"}) {
+    for (const nlohmann::json& value : {nlohmann::json(0), nlohmann::json(-3), nlohmann::json("many"),
+                                        nlohmann::json(1e300), nlohmann::json::array()}) {
+      EXPECT_NE(answer_to(key, value).find(key), std::string::npos) << key << " = " << value;
+    }
+  }
+  for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                          "architectures"}) {
+    EXPECT_NE(answer_without(key).find(std::string("key '") + key + "'"), std::string::npos) << key;
+  }
+  EXPECT_NE(answer_to("num_key_value_heads", 4).find("a divisor of num_attention_heads = 6"), std::string::npos);
+  EXPECT_NE(answer_to("head_dim", 7).find("an even number"), std::string::npos);
+}
+
+TEST(ModelConfig, RefusesWhatItDoesNotRunAndSaysWhy) {
+  EXPECT_NE(answer_to("architectures", {"GemmaForCausalLM"}).find("unsupported architecture"), std::string::npos);
+  EXPECT_NE(answer_to("hidden_act", "gelu").find("expected silu, found gelu"), std::string::npos);
+  EXPECT_NE(answer_to("quantization_config", {{"quant_method", "fp8"}}).find("found fp8"), std::string::npos);
+  EXPECT_NE(answer_to("rope_scaling", {{"rope_type", "longrope"}}).find("found longrope"), std::string::npos);
+  EXPECT_NE(answer_to("layer_types", {"full_attention", "sliding_attention"}).find("layer_types"), std::string::npos);
+  nlohmann::json config = tiny_config();
+  config["use_sliding_window"] = true;
+  EXPECT_NE(answer_to(config).find("for which transformers assumes 4096"), std::string::npos);
+  config["sliding_window"] = 512;
+  EXPECT_NE(answer_to(config).find("found 512"), std::string::npos);
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(answer_to(config), "");
+  EXPECT_EQ(answer_to("sliding_window", 512), "");  // use_sliding_window is false
+}
+
+}  // namespace
+}  // namespace retrosparse

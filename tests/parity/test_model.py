@@ -1,0 +1,145 @@
+"""Logits and greedy generation against transformers, float32 on the CPU."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+
+from conftest import NANO, shared, write_ids
+
+TOLERANCE = 1e-4  # of the largest logit
+
+SMALL = dict(vocab_size=199, hidden_size=96, intermediate_size=160, num_hidden_layers=3, num_attention_heads=6,
+             num_key_value_heads=2, head_dim=16, max_position_embeddings=512, initializer_range=0.2)
+LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=50000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                   original_max_position_embeddings=64)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=128)
+DEEPSEEK_YARN = dict(YARN, beta_fast=16, beta_slow=2, mscale=1.2, mscale_all_dim=0.8)
+LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=2.5)
+EXPERTS = dict(num_experts=7, num_experts_per_tok=3, moe_intermediate_size=40)
+
+CONFIGS = {
+    "llama": (LlamaConfig, {}),
+    "llama-tied": (LlamaConfig, dict(tie_word_embeddings=True)),
+    "llama-biases": (LlamaConfig, dict(attention_bias=True, mlp_bias=True)),
+    "llama-llama3-rope": (LlamaConfig, dict(rope_parameters=LLAMA3_ROPE)),
+    "llama-linear-rope": (LlamaConfig, dict(rope_parameters=LINEAR)),
+    "llama-one-kv-head": (LlamaConfig, dict(num_attention_heads=5, num_key_value_heads=1, hidden_size=80)),
+    "llama-no-groups": (LlamaConfig, dict(num_attention_heads=3, num_key_value_heads=3)),
+    "mistral": (MistralConfig, dict(sliding_window=None)),
+    "mistral-odd-heads": (MistralConfig, dict(sliding_window=None, num_attention_heads=15, num_key_value_heads=5)),
+    "qwen2": (Qwen2Config, {}),
+    "qwen2-tied-yarn": (Qwen2Config, dict(tie_word_embeddings=True, rope_parameters=YARN)),
+    "qwen3": (Qwen3Config, {}),
+    "qwen3-biases": (Qwen3Config, dict(attention_bias=True, tie_word_embeddings=True)),
+    "qwen3-yarn": (Qwen3Config, dict(rope_parameters=DEEPSEEK_YARN)),
+    "qwen3-wide-heads": (Qwen3Config, dict(head_dim=48)),
+    "qwen3_moe": (Qwen3MoeConfig, EXPERTS),
+    "qwen3_moe-normalised": (Qwen3MoeConfig, dict(EXPERTS, norm_topk_prob=True, tie_word_embeddings=True)),
+    "qwen3_moe-mixed-layers": (Qwen3MoeConfig, dict(EXPERTS, decoder_sparse_step=2, rope_parameters=LINEAR)),
+    "qwen3_moe-dense-layer": (Qwen3MoeConfig, dict(EXPERTS, mlp_only_layers=[1])),
+}
+
+
+def random_model(name):
+    """A tiny model whose every parameter is random: norms and biases too, which transformers would leave at 1 and 0."""
+    kind, changes = CONFIGS[name]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(kind(**{**SMALL, **changes}), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+def our_logits(retrosparse, model_dir, ids, tmp_path, *options):
+    prompt = write_ids(tmp_path / "ids.json", ids)
+    out = tmp_path / "logits.safetensors"
+    retrosparse("generate", "--model", model_dir, "--device", "cpu", "--prompt-ids", prompt, "--max-new-tokens", 0,
+                "--logits", out, *options)
+    return load_file(out)["logits"]
+
+
+def relative_error(ours, theirs):
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+@torch.no_grad()
+def check_logits(retrosparse, model_dir, model, ids, tmp_path, *options):
+    theirs = model(torch.tensor([list(ids)])).logits[0].float()
+    ours = our_logits(retrosparse, model_dir, ids, tmp_path, *options)
+    assert ours.shape == theirs.shape
+    assert relative_error(ours, theirs) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_random_model(name, retrosparse, tmp_path):
+    model = random_model(name)
+    model.save_pretrained(tmp_path / "model")
+    ids = torch.randint(0, 199, (300,)).tolist()
+    check_logits(retrosparse, tmp_path / "model", model, ids, tmp_path)
+    check_logits(retrosparse, tmp_path / "model", model, ids, tmp_path, "--prefill-chunk", 77)
+
+
+@pytest.mark.parametrize("name", ["llama-llama3-rope", "qwen3-yarn", "qwen2-tied-yarn", "llama-linear-rope"])
+def test_config_as_transformers_4_writes_it(name, retrosparse, tmp_path):
+    model = random_model(name)
+    model.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    scaling = config.pop("rope_parameters")
+    config["rope_theta"] = scaling.pop("rope_theta")
+    config["rope_scaling"] = scaling
+    config["torch_dtype"] = config.pop("dtype")
+    path.write_text(json.dumps(config))
+    check_logits(retrosparse, tmp_path / "model", model, torch.randint(0, 199, (300,)).tolist(), tmp_path)
+
+
+@pytest.mark.parametrize("stored", ["model.embed_tokens.weight", "lm_head.weight", "both"])
+def test_tied_embeddings_under_either_name(stored, retrosparse, tmp_path):
+    model = random_model("llama-tied")
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    table = weights.pop("model.embed_tokens.weight", None)
+    table = weights.pop("lm_head.weight", table)
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] if stored == "both" else [stored]:
+        weights[name] = table.clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_shards(dtype, retrosparse, tmp_path):
+    random_model("qwen3_moe").to(dtype).save_pretrained(tmp_path / "model", max_shard_size="100KB")
+    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    check_logits(retrosparse, tmp_path / "model", model, torch.randint(0, 199, (100,)).tolist(), tmp_path)
+
+
+def trained(name):
+    return NANO if name == "nano" else shared(f"models/{name}")
+
+
+@pytest.mark.parametrize("name", ["nano", "mini", "moe"])
+def test_trained_model(name, retrosparse, tmp_path):
+    folder = trained(name)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.randint(0, 4096, (1500,), generator=torch.Generator().manual_seed(1)).tolist()
+    check_logits(retrosparse, folder, model, ids, tmp_path)
+    check_logits(retrosparse, folder, model, ids, tmp_path, "--prefill-chunk", 512)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["nano", "mini", "moe"])
+def test_greedy_generation(name, retrosparse, tmp_path):
+    folder = trained(name)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.randint(4, 4096, (200,), generator=torch.Generator().manual_seed(2))
+    theirs = model.generate(ids[None], max_new_tokens=64, do_sample=False, eos_token_id=-1, pad_token_id=3)[0, 200:]
+    process = retrosparse("generate", "--model", folder, "--device", "cpu", "--ids", "--ignore-eos",
+                          "--prompt-ids", write_ids(tmp_path / "ids.json", ids), "--max-new-tokens", 64)
+    assert list(map(int, process.stdout.split())) == theirs.tolist()
