@@ -171,8 +171,12 @@ JsonObject JsonObject::parse(std::string_view text, std::string file) {
     what.remove_prefix(what.starts_with('[') ? std::min(what.find("] ") + 2, what.size()) : 0);
     throw Error(fmt::format("not valid json: {}", what)).file(std::move(file));
   }
+  return from(std::move(document), std::move(file));
+}
+
+JsonObject JsonObject::from(json document, std::string file) {
   if (!document.is_object()) {
-    throw Error("not a json object").file(std::move(file)).expected("an object {...}").found(describe(document));
+    throw Error("not an object at the top").file(std::move(file)).expected("an object {...}").found(describe(document));
   }
   return JsonObject(std::make_shared<const json>(std::move(document)),
                     std::make_shared<const std::string>(std::move(file)), "");
@@ -194,6 +198,11 @@ JsonObject JsonObject::object(std::string_view key) const {
     throw wrong(key, "an object");
   }
   return inner(value, dotted(key));
+}
+
+JsonObject JsonObject::object_or_empty(std::string_view key) const {
+  static const json empty = json::object();
+  return has(key) ? object(key) : inner(empty, dotted(key));
 }
 
 std::vector<JsonObject> JsonObject::objects(std::string_view key) const {

@@ -28,6 +28,9 @@ class JsonObject {
   /// The same for text already in memory; `file` is the name used in messages.
   static JsonObject parse(std::string_view text, std::string file);
 
+  /// The same for a document that was put together otherwise. Error: not an object at the top.
+  static JsonObject from(nlohmann::json document, std::string file);
+
   /// Whether the key is present and not null.
   bool has(std::string_view key) const;
 
@@ -47,6 +50,9 @@ class JsonObject {
   /// The object under a key. Error: missing, null, or not an object.
   JsonObject object(std::string_view key) const;
 
+  /// The same, but an empty object where the key is missing or null. Error: not an object.
+  JsonObject object_or_empty(std::string_view key) const;
+
   /// The objects of the list under a key. Error: missing, null, not a list, or an entry that is not an object.
   std::vector<JsonObject> objects(std::string_view key) const;
 
@@ -59,8 +65,12 @@ class JsonObject {
   /// An Error about a value that is there but of a wrong type or out of range; says what it found.
   Error wrong(std::string_view key, std::string expected) const;
 
+  /// The full name of a key of this object, from the top of the document: "rope_parameters.factor".
+  std::string dotted(std::string_view key) const;
+
   const nlohmann::json& raw() const { return *value_; }
   const std::string& file() const { return *file_; }
+  const std::string& path() const { return path_; }  ///< this object's own dotted name, empty at the top
 
  private:
   JsonObject(std::shared_ptr<const nlohmann::json> value, std::shared_ptr<const std::string> file, std::string path);
@@ -68,11 +78,10 @@ class JsonObject {
   const nlohmann::json* find(std::string_view key) const;     // null when missing
   const nlohmann::json& require(std::string_view key) const;  // Error when missing or null
   JsonObject inner(const nlohmann::json& value, std::string path) const;
-  std::string dotted(std::string_view key) const;
 
   std::shared_ptr<const nlohmann::json> value_;  // shares ownership of the whole document
   std::shared_ptr<const std::string> file_;
-  std::string path_;  // dotted, empty at the top
+  std::string path_;
 };
 
 }  // namespace retrosparse

@@ -14,7 +14,7 @@ size_t edit_distance(std::string_view a, std::string_view b);
 /// differs in more than a third of the longer word's letters (and at least one edit is always forgiven).
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> candidates);
 
-/// " did you mean" as a hint for Error::hint: "did you mean 'x'?", or "" when nothing is near.
+/// nearest() in the words of a hint, for Error::hint: "did you mean 'x'?", or "" when nothing is near.
 std::string did_you_mean(std::string_view word, std::span<const std::string> candidates);
 
 }  // namespace retrosparse

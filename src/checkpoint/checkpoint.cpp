@@ -14,17 +14,34 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// Without an exception for what cannot be looked at, as in a folder without permission.
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
 /// Says what was looked for, and what lies there instead where that is a format we know of.
 Error no_weights(const fs::path& dir) {
   Error error = Error("no weights in this folder").file(dir.string());
   error.expected(fmt::format("{} or {}", kSingleFile, kIndexFile));
   for (const char* unsupported :
        {"pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "consolidated.00.pth"}) {
-    if (fs::exists(dir / unsupported)) {
+    if (is_there(dir / unsupported)) {
       return error.found(unsupported).hint("only safetensors are read; convert it with transformers: save_pretrained");
     }
   }
   return error;
+}
+
+/// "a, b, c and 7 more"
+std::string some_of(const std::set<std::string>& names) {
+  constexpr size_t kShown = 3;
+  std::string text;
+  size_t shown = 0;
+  for (auto name = names.begin(); name != names.end() && shown < kShown; ++name, ++shown) {
+    text += (shown > 0 ? ", " : "") + *name;
+  }
+  return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
 }
 
 bool is_plain_file_name(const std::string& name) {
@@ -44,18 +61,19 @@ std::map<std::string, std::string> read_weight_map(const JsonObject& index) {
 }
 
 Checkpoint Checkpoint::open(const fs::path& dir) {
-  if (!fs::is_directory(dir)) {
-    throw Error(fs::exists(dir) ? "not a folder" : "no such folder").file(dir.string());
+  std::error_code ignored;
+  if (!fs::is_directory(dir, ignored)) {
+    throw Error(is_there(dir) ? "not a folder" : "no such folder").file(dir.string());
   }
   Checkpoint checkpoint;
   checkpoint.dir_ = dir;
-  if (fs::exists(dir / kSingleFile)) {
+  if (is_there(dir / kSingleFile)) {
     const SafetensorsFile& file =
         checkpoint.shards_.emplace(kSingleFile, SafetensorsFile(dir / kSingleFile)).first->second;
     for (const auto& [name, info] : file.tensors()) {
       checkpoint.file_of_.emplace(name, kSingleFile);
     }
-  } else if (fs::exists(dir / kIndexFile)) {
+  } else if (is_there(dir / kIndexFile)) {
     checkpoint.add_index(JsonObject::read(dir / kIndexFile));
   } else {
     throw no_weights(dir);
@@ -65,16 +83,25 @@ Checkpoint Checkpoint::open(const fs::path& dir) {
 
 void Checkpoint::add_index(const JsonObject& index) {
   file_of_ = read_weight_map(index);
+  std::set<std::string> files, missing_files, missing_tensors;
   for (const auto& [name, file] : file_of_) {
-    if (!shards_.contains(file)) {
-      if (!fs::exists(dir_ / file)) {
-        throw index.error("weight_map." + name, "names a file that does not exist").found("'" + file + "'");
-      }
-      shards_.emplace(file, SafetensorsFile(dir_ / file));
+    if (files.insert(file).second && !is_there(dir_ / file)) {
+      missing_files.insert(file);
     }
+  }
+  if (!missing_files.empty()) {
+    throw Error("names files that are not in the folder").file(index.file()).found(some_of(missing_files));
+  }
+  for (const std::string& file : files) {
+    shards_.emplace(file, SafetensorsFile(dir_ / file));
+  }
+  for (const auto& [name, file] : file_of_) {
     if (!shards_.at(file).tensors().contains(name)) {
-      throw Error("missing, although the index says it is here").file((dir_ / file).string()).tensor(name);
+      missing_tensors.insert(fmt::format("'{}' in {}", name, file));
     }
+  }
+  if (!missing_tensors.empty()) {
+    throw Error("lists tensors that their files do not have").file(index.file()).found(some_of(missing_tensors));
   }
   for (const auto& [file, shard] : shards_) {
     for (const auto& [name, info] : shard.tensors()) {

@@ -139,7 +139,12 @@ void check_no_other_weights(const fs::path& dir, const std::vector<Shard>& shard
   if (shards.size() > 1) {
     written.insert(kIndexFile);
   }
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir)) {
+  std::error_code problem;
+  const fs::directory_iterator entries(dir, problem);
+  if (problem) {
+    throw Error("cannot read the folder: " + problem.message()).file(dir.string());
+  }
+  for (const fs::directory_entry& entry : entries) {
     const std::string name = entry.path().filename().string();
     const bool weights = (name.starts_with("model") && name.ends_with(".safetensors")) || name == kIndexFile;
     if (weights && !written.contains(name)) {

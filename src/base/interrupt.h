@@ -1,0 +1,27 @@
+#pragma once
+#include <signal.h>
+
+namespace retrosparse {
+
+/// While one of these lives, the first SIGINT (Ctrl-C) or SIGTERM does not end the process but sets a flag that long
+/// work polls between two steps, so that it can save its state; the second one ends the process at once. The destructor
+/// restores what was before. One at a time.
+///
+///   const InterruptGuard guard;
+///   for (...; !InterruptGuard::requested();) { step(); }
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+  /// Whether the process was asked to stop. False where no guard lives.
+  static bool requested();
+
+ private:
+  struct sigaction old_interrupt_ {};
+  struct sigaction old_terminate_ {};
+};
+
+}  // namespace retrosparse
