@@ -23,6 +23,11 @@ target_precompile_headers(retrosparse_torch_pch PRIVATE "${CMAKE_SOURCE_DIR}/src
 # retrosparse_precompile(TARGET): lets the target use it.
 function(retrosparse_precompile target)
   target_precompile_headers(${target} REUSE_FROM retrosparse_torch_pch)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")  # the header serves one kind of code only: -fPIC, as in the libraries
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${target} PRIVATE -fPIC)
+  endif()
 endfunction()
 
 # retrosparse_test(NAME SOURCES... DEPENDS targets... [TORCH]): the GoogleTest binary NAME_test, found by ctest.
@@ -35,7 +40,9 @@ function(retrosparse_test name)
   if(arg_TORCH)
     retrosparse_precompile(${name}_test)
   endif()
-  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST)
+  # ctest runs tests side by side: one thread each.
+  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
+                       PROPERTIES ENVIRONMENT OMP_NUM_THREADS=1)
 endfunction()
 
 # retrosparse_embed(OUTPUT FUNCTION files...): a C++ file in the current binary folder that defines

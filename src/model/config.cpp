@@ -188,15 +188,17 @@ RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const M
     throw json.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
   }
   RopeConfig rope;
+  constexpr double kMaxTheta = 1e15;  // far beyond all models; float32 frequencies stay finite
   const char* scaling_key = json.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
-  if (!json.has(scaling_key)) {
-    rope.theta = reader.positive("rope_theta");
-    return rope;
+  const bool scaled = json.has(scaling_key);
+  const JsonObject scaling = scaled ? json.object(scaling_key) : json;
+  const bool stated_there = scaled && scaling.has("rope_theta");
+  rope.theta = stated_there ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
+  if (!(rope.theta > 1 && rope.theta <= kMaxTheta)) {
+    throw (stated_there ? scaling : json).wrong("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
   }
-  const JsonObject scaling = json.object(scaling_key);
-  rope.theta = scaling.has("rope_theta") ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
-  if (!(rope.theta > 1) || !std::isfinite(rope.theta)) {
-    throw scaling.wrong("rope_theta", "a number above 1");
+  if (!scaled) {
+    return rope;
   }
   read_scaling(json, scaling, config, rope);
   return rope;

@@ -30,7 +30,7 @@ int64_t Sampler::pick(const at::Tensor& logits) {
   // A token stays when those before it hold less than top_p; the first always does.
   const at::Tensor before = probabilities.cumsum(0) - probabilities;
   probabilities.masked_fill_(before.ge(options_.top_p), 0);
-  return tokens[at::multinomial(probabilities, 1, false, generator_)].item<int64_t>();
+  return tokens[at::multinomial(probabilities, 1, false, generator_).squeeze(0)].item<int64_t>();
 }
 
 }  // namespace retrosparse

@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -26,7 +27,7 @@ class ModelTest : public testing::Test {
 };
 
 TEST_F(ModelTest, CachedChunksEqualTheFullPass) {
-  const c10::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const Model model = load();
   const at::Tensor full = model.forward(ids_);
   for (const int64_t chunk : {1, 7, 64, 100, 1000}) {
@@ -42,7 +43,7 @@ TEST_F(ModelTest, CachedChunksEqualTheFullPass) {
 }
 
 TEST_F(ModelTest, PlannedChunksEqualThePlannedFullPass) {
-  const c10::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const Model model = load();
   HeadWindows heads(6, LocalWindow{2, 9});
   heads[1] = std::nullopt;
@@ -60,7 +61,7 @@ TEST_F(ModelTest, PlannedChunksEqualThePlannedFullPass) {
 }
 
 TEST_F(ModelTest, CacheForgetsWhatIsTruncated) {
-  const c10::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const Model model = load();
   KvCache cache = model.make_cache();
   const at::IntArrayRef ids(ids_);
@@ -86,7 +87,7 @@ class Recorder : public AttentionObserver, public Attention {
 };
 
 TEST_F(ModelTest, ObserversSeeQueriesAndKeysBeforeAndAfterRope) {
-  const c10::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const Model model = load();
   Recorder recorder;
   const at::Tensor hidden = model.forward(ids_, {.attention = &recorder, .observers = {&recorder}});
@@ -129,7 +130,7 @@ TEST_F(ModelTest, GreedyGenerationEqualsRepeatedFullPasses) {
   const Model model = load();
   std::vector<int64_t> sequence(ids_.begin(), ids_.begin() + 30);
   const std::vector<int64_t> got = generate(model, sequence, {.max_new_tokens = 12, .prefill_chunk = 11});
-  const c10::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   for (const int64_t token : got) {
     const at::Tensor hidden = model.forward(sequence);
     EXPECT_EQ(token, model.logits(hidden)[-1].argmax().item<int64_t>());
