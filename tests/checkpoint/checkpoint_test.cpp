@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
 
@@ -165,15 +163,11 @@ TEST(WriteSharded, LeavesWhatExistedAloneWhenTheDiskIsFull) {
   const std::map<std::string, std::string> before = contents(folder);
   Tensors larger = ten_tensors();
   larger["layer.9.weight"] = at::randn({12, 12});  // the same layout, but the last shard is larger
-  rlimit old_limit{};
-  ::getrlimit(RLIMIT_FSIZE, &old_limit);
-  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
-  const rlimit limit = {1100, old_limit.rlim_max};
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-  const std::string message = error_of([&] { write_sharded(folder.path(), larger, 1000); });
-  ::setrlimit(RLIMIT_FSIZE, &old_limit);
-  ::signal(SIGXFSZ, old_handler);
-  EXPECT_EQ(message, (folder / "model-00005-of-00005.safetensors").string() + ": cannot write: File too large");
+  {
+    const FileSizeLimit limit(1100);
+    EXPECT_EQ(error_of([&] { write_sharded(folder.path(), larger, 1000); }),
+              (folder / "model-00005-of-00005.safetensors").string() + ": cannot write: File too large");
+  }
   EXPECT_EQ(contents(folder), before);
 }
 
