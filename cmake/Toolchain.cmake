@@ -35,6 +35,6 @@ if(RETROSPARSE_SANITIZE)
                       $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer> $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all>)
   add_link_options(-fsanitize=address,undefined)
 endif()
-if(RETROSPARSE_FUZZ)
+if(RETROSPARSE_FUZZ AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   add_compile_options(-fsanitize=fuzzer-no-link)  # coverage, which libFuzzer steers by
 endif()

@@ -259,7 +259,8 @@ JsonObject JsonObject::inner(const json& value, std::string path) const {
 }
 
 std::string JsonObject::dotted(std::string_view key) const {
-  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+  const std::string_view shown = key.empty() ? "\"\"" : key;  // an empty key is a key, too
+  return path_.empty() ? std::string(shown) : fmt::format("{}.{}", path_, shown);
 }
 
 template bool JsonObject::get<bool>(std::string_view) const;

@@ -12,7 +12,8 @@ TEST(Error, NamesEveryPartInReadingOrder) {
 }
 
 TEST(Error, LeavesOutWhatIsNotKnown) {
-  EXPECT_STREQ(Error("not a number").key("rope.theta").found("'x'").what(), "key 'rope.theta': not a number: found 'x'");
+  EXPECT_STREQ(Error("not a number").key("rope.theta").found("'x'").what(),
+               "key 'rope.theta': not a number: found 'x'");
 }
 
 }  // namespace

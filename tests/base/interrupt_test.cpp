@@ -1,0 +1,43 @@
+#include "base/interrupt.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+namespace retrosparse {
+namespace {
+
+TEST(Interrupt, TheFirstSignalSetsTheFlag) {
+  testing::internal::CaptureStderr();
+  {
+    const InterruptGuard guard;
+    EXPECT_FALSE(InterruptGuard::requested());
+    ::raise(SIGTERM);
+    EXPECT_TRUE(InterruptGuard::requested());
+  }
+  EXPECT_FALSE(InterruptGuard::requested());
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "\nstopping after this step; once more to stop at once\n");
+}
+
+TEST(InterruptDeathTest, TheSecondSignalEndsTheProcess) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        const InterruptGuard guard;
+        ::raise(SIGINT);
+        ::raise(SIGINT);
+      },
+      testing::KilledBySignal(SIGINT), "stopping after this step");
+}
+
+TEST(InterruptDeathTest, TheDestructorRestoresWhatWasBefore) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        { const InterruptGuard guard; }
+        ::raise(SIGINT);
+      },
+      testing::KilledBySignal(SIGINT), "");
+}
+
+}  // namespace
+}  // namespace retrosparse
