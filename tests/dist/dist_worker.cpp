@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <thread>
 
 #include "base/error.h"
 #include "dist/process_group.h"
@@ -81,7 +82,7 @@ void play(const std::string& scenario, at::Device device) {
     std::_Exit(3);
   }
   if (scenario == "rank-1-is-late" && group.rank() == 1) {
-    std::system("sleep 6");
+    std::this_thread::sleep_for(seconds(4));
   }
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf, at::kLong}) {
     play_collectives(group, dtype);
