@@ -1,0 +1,2 @@
+#pragma once
+// Included by ProcessGroupGloo.hpp, which needs nothing of it. See ../README.md.
