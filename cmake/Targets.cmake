@@ -1,8 +1,8 @@
 include(GoogleTest)
 
 # retrosparse_library(NAME SOURCES... DEPENDS targets... [TORCH])
-#   The static library retrosparse_NAME of folder src/NAME. TORCH: links libtorch and uses its precompiled header
-#   (src/torch_pch.h).
+#   The static library retrosparse_NAME of folder src/NAME. TORCH: links libtorch and precompiles its narrow headers
+#   (src/torch_pch.h), which pays from the third file on.
 function(retrosparse_library name)
   cmake_parse_arguments(arg "TORCH" "" "DEPENDS" ${ARGN})
   add_library(retrosparse_${name} STATIC ${arg_UNPARSED_ARGUMENTS})
@@ -14,15 +14,10 @@ function(retrosparse_library name)
   endif()
 endfunction()
 
-# The one precompiled header: compiled once, used by every target with TORCH. It pays from the first file on.
-file(WRITE "${CMAKE_BINARY_DIR}/torch_pch.cpp" "")
-add_library(retrosparse_torch_pch OBJECT "${CMAKE_BINARY_DIR}/torch_pch.cpp")
-target_link_libraries(retrosparse_torch_pch PRIVATE retrosparse::torch retrosparse_warnings)
-target_precompile_headers(retrosparse_torch_pch PRIVATE "${CMAKE_SOURCE_DIR}/src/torch_pch.h")
-
-# retrosparse_precompile(TARGET): lets the target use it.
+# retrosparse_precompile(TARGET): the ATen headers that every torch-using file needs.
 function(retrosparse_precompile target)
-  target_precompile_headers(${target} REUSE_FROM retrosparse_torch_pch)
+  target_precompile_headers(${target} PRIVATE "${CMAKE_SOURCE_DIR}/src/torch_pch.h")
+  set_target_properties(${target} PROPERTIES PCH_WARN_INVALID OFF)
 endfunction()
 
 # retrosparse_test(NAME SOURCES... DEPENDS targets... [TORCH]): the GoogleTest binary NAME_test, found by ctest.

@@ -25,8 +25,7 @@ endif()
 # Linked to every target of ours; third-party headers come in as SYSTEM and stay silent.
 add_library(retrosparse_warnings INTERFACE)
 target_compile_options(retrosparse_warnings INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
-    -Wno-missing-field-initializers>  # options are written as {.cache = &cache}: what is not named keeps its default
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror>
   $<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings -Xcompiler=-Wall>)
 
 if(RETROSPARSE_SANITIZE)
