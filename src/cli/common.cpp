@@ -102,6 +102,13 @@ void add_json_option(CLI::App& command, bool& json) {
   command.add_flag("--json", json, "print one JSON object instead of text");
 }
 
+void add_dtype_option(CLI::App& command, std::string& dtype, const std::string& meaning_of_auto) {
+  command.add_option("--dtype", dtype, "float32, bfloat16, float16, or auto: " + meaning_of_auto)
+      ->type_name("DTYPE")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}));
+}
+
 void add_device_options(CLI::App& command, DeviceOptions& options) {
   command
       .add_option("--device", options.device,
@@ -112,9 +119,7 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
         const bool known = name == "auto" || name == "cpu" || gpu_index(name) >= 0;
         return known ? std::string() : fmt::format("expected cpu, cuda, cuda:N or auto, found '{}'", name);
       });
-  command.add_option("--dtype", options.dtype, "auto: float32 on the CPU, bfloat16 on a GPU")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}));
+  add_dtype_option(command, options.dtype, "float32 on the CPU, bfloat16 on a GPU");
 }
 
 at::Device DeviceOptions::resolve_device() const {

@@ -41,6 +41,9 @@ struct DeviceOptions {
   at::ScalarType resolve_dtype(at::Device on) const;
 };
 
+/// --dtype, with what `auto` means here.
+void add_dtype_option(CLI::App& command, std::string& dtype, const std::string& meaning_of_auto);
+
 /// --device and --dtype.
 void add_device_options(CLI::App& command, DeviceOptions& options);
 

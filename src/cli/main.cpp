@@ -55,6 +55,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("retrosparse SUBCOMMAND --help shows the options and an example of each.");
   cli::add_inspect(app);
+  cli::add_plan(app);
   cli::add_generate(app);
   try {
     app.parse(argc, argv);

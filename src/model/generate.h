@@ -15,8 +15,8 @@ struct GenerateOptions {
   std::vector<int64_t> stop_ids;                ///< generation ends after one of these, which is not returned
   Attention* attention = nullptr;               ///< null: dense
   std::function<bool(int64_t token)> on_token;  ///< false ends generation
-  std::function<void(int64_t first_position, const at::Tensor& logits)>
-      on_prompt_logits;  ///< float32 [n, vocab], a few rows a call
+  /// Scores of the prompt's tokens, float32 [n, vocab], a few rows a call and in order.
+  std::function<void(int64_t first_position, const at::Tensor& logits)> on_prompt_logits;
 };
 
 /// What a generation cost, for the reader of a log.
