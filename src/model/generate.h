@@ -10,12 +10,13 @@ namespace retrosparse {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 64;
-  int64_t prefill_chunk = 4096;         ///< prompt tokens per forward pass; bounds the memory beside the cache
+  int64_t prefill_chunk = 4096;  ///< prompt tokens per forward pass; bounds the memory beside the cache
   SamplingOptions sampling;
-  std::vector<int64_t> stop_ids;        ///< generation ends after one of these, which is not returned
-  Attention* attention = nullptr;       ///< null: dense
-  std::function<bool(int64_t token)> on_token;                                       ///< false ends generation
-  std::function<void(int64_t first_position, const at::Tensor& logits)> on_prompt_logits;  ///< float32 [T, vocab] a chunk
+  std::vector<int64_t> stop_ids;                ///< generation ends after one of these, which is not returned
+  Attention* attention = nullptr;               ///< null: dense
+  std::function<bool(int64_t token)> on_token;  ///< false ends generation
+  /// Scores of the prompt's tokens, float32 [n, vocab], a few rows a call and in order.
+  std::function<void(int64_t first_position, const at::Tensor& logits)> on_prompt_logits;
 };
 
 /// What a generation cost, for the reader of a log.

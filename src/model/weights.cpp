@@ -2,16 +2,10 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
-#include <optional>
-#include <set>
-
-#include "base/error.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "model/tensor_match.h"
 
 namespace retrosparse {
 namespace {
@@ -70,60 +64,6 @@ void bind_layer(std::vector<TensorBinding>& bindings, const ModelConfig& config,
   }
 }
 
-// The name under which the checkpoint stores `wanted`: its own, or for a tied embedding the head's.
-std::optional<std::string> stored_name(const Checkpoint& checkpoint, const ModelConfig& config,
-                                       const std::string& wanted) {
-  if (checkpoint.has(wanted)) {
-    return wanted;
-  }
-  const Family& family = *config.family;
-  if (config.tie_word_embeddings && wanted == family.embed_tokens && checkpoint.has(family.lm_head)) {
-    return family.lm_head;
-  }
-  return std::nullopt;
-}
-
-void check_stored(const Checkpoint& checkpoint, const std::string& name, at::IntArrayRef shape) {
-  const TensorInfo& info = checkpoint.info(name);
-  if (info.dtype != at::kFloat && info.dtype != at::kHalf && info.dtype != at::kBFloat16) {
-    throw Error("quantised or integer weights are not supported")
-        .file(checkpoint.file_of(name))
-        .tensor(name)
-        .expected("float32, float16 or bfloat16")
-        .found(c10::toString(info.dtype));
-  }
-  if (at::IntArrayRef(info.shape) != shape) {
-    throw Error("wrong shape for this config.json")
-        .file(checkpoint.file_of(name))
-        .tensor(name)
-        .expected(fmt::format("[{}]", fmt::join(shape, ", ")))
-        .found(fmt::format("[{}]", fmt::join(info.shape, ", ")));
-  }
-}
-
-std::string first_few(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 5;
-  const size_t shown = std::min(names.size(), kShown);
-  std::string text = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
-  return names.size() > shown ? fmt::format("{} and {} more", text, names.size() - shown) : text;
-}
-
-void warn_of_surplus(const Checkpoint& checkpoint, const ModelConfig& config, const std::set<std::string>& used) {
-  std::vector<std::string> surplus;
-  for (const std::string& name : checkpoint.names()) {
-    const bool ignored = std::ranges::any_of(config.family->ignored_tensors,
-                                             [&](const std::string& suffix) { return name.ends_with(suffix); });
-    const bool tied_copy = config.tie_word_embeddings && name == config.family->lm_head;
-    if (!used.contains(name) && !ignored && !tied_copy) {
-      surplus.push_back(name);
-    }
-  }
-  if (!surplus.empty()) {
-    log_warning("{}: {} tensors that {} does not use: {}", checkpoint.dir().string(), surplus.size(),
-                config.architecture, first_few(surplus));
-  }
-}
-
 }  // namespace
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
@@ -141,8 +81,7 @@ ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::
   ModelWeights weights;
   weights.embed_tokens = tensor({config.vocab_size, config.hidden_size});
   weights.final_norm = tensor({config.hidden_size});
-  weights.lm_head =
-      config.tie_word_embeddings ? weights.embed_tokens : tensor({config.vocab_size, config.hidden_size});
+  weights.lm_head = config.tie_word_embeddings ? weights.embed_tokens : tensor({config.vocab_size, config.hidden_size});
   for (int64_t index = 0; index < config.num_hidden_layers; ++index) {
     LayerWeights layer;
     layer.input_norm = tensor({config.hidden_size});
@@ -184,25 +123,16 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& confi
                           at::ScalarType dtype) {
   ModelWeights weights = allocate_weights(config, device, dtype);
   const std::vector<TensorBinding> bindings = bind_tensors(config, weights);
-  std::set<std::string> used;
-  std::vector<std::string> missing;
-  for (const TensorBinding& binding : bindings) {
-    if (const auto stored = stored_name(checkpoint, config, binding.name)) {
-      check_stored(checkpoint, *stored, binding.view.sizes());
-      used.insert(*stored);
-    } else {
-      missing.push_back(binding.name);
-    }
+  const TensorMatch match = match_tensors(checkpoint, config);
+  match.check(checkpoint);
+  if (!match.surplus.empty()) {
+    log_warning("{}: {} tensors that {} does not use: {}", checkpoint.dir().string(), match.surplus.size(),
+                config.architecture, first_few(match.surplus));
   }
-  if (!missing.empty()) {
-    throw Error(fmt::format("{} of {} tensors are missing: {}", missing.size(), bindings.size(), first_few(missing)))
-        .file(checkpoint.dir().string());
-  }
-  warn_of_surplus(checkpoint, config, used);
   Progress progress("load weights", static_cast<int64_t>(bindings.size()), "tensors");
   for (const TensorBinding& binding : bindings) {
     at::Tensor view = binding.view;
-    view.copy_(checkpoint.tensor(*stored_name(checkpoint, config, binding.name)));
+    view.copy_(checkpoint.tensor(match.stored_as.at(binding.name)));
     progress.advance(1);
   }
   progress.finish();

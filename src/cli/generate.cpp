@@ -1,0 +1,233 @@
+#include "model/generate.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/interrupt.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "checkpoint/safetensors_stream.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/memory.h"
+#include "cli/output.h"
+#include "cli/watched_attention.h"
+#include "model/dense_attention.h"
+#include "model/planned_attention.h"
+
+namespace retrosparse::cli {
+namespace {
+
+struct GenerateArguments {
+  std::string model;
+  std::optional<std::string> prompt_ids;
+  int64_t max_new_tokens = 64;
+  SamplingOptions sampling;
+  bool ignore_eos = false;
+  int64_t prefill_chunk = 4096;
+  std::optional<std::string> logits;
+  std::optional<int64_t> window;
+  int64_t sink_tokens = 4;
+  std::optional<std::string> dense_heads;
+  DeviceOptions device;
+  bool json = false;
+};
+
+std::vector<int64_t> read_prompt(const GenerateArguments& arguments, const ModelConfig& config) {
+  std::vector<int64_t> ids = parse_ids(read_text(*arguments.prompt_ids), *arguments.prompt_ids);
+  check_ids(ids, config.vocab_size, *arguments.prompt_ids);
+  return ids;
+}
+
+void warn_of_length(const ModelConfig& config, int64_t prompt_length, int64_t max_new_tokens) {
+  const int64_t longest = config.max_position_embeddings;
+  if (prompt_length > longest) {
+    log_warning("the prompt has {} tokens, the model was made for {} (max_position_embeddings)", prompt_length,
+                longest);
+  } else if (prompt_length + max_new_tokens > longest) {
+    log_warning("prompt and new tokens may reach {} tokens, the model was made for {} (max_position_embeddings)",
+                prompt_length + max_new_tokens, longest);
+  }
+}
+
+// Generation ends where transformers ends it: generation_config.json decides where there is one, else config.json.
+std::vector<int64_t> stop_ids(const std::filesystem::path& folder, const ModelConfig& config) {
+  const std::filesystem::path path = folder / "generation_config.json";
+  if (!std::filesystem::exists(path)) {
+    return config.eos_token_ids;
+  }
+  const JsonObject json = JsonObject::read(path);
+  if (!json.has("eos_token_id")) {
+    return {};
+  }
+  return json.raw()["eos_token_id"].is_array() ? json.get<std::vector<int64_t>>("eos_token_id")
+                                               : std::vector{json.get<int64_t>("eos_token_id")};
+}
+
+// Every head sees sinks and window, but for the heads that are named.
+std::unique_ptr<Attention> make_attention(const GenerateArguments& arguments, const ModelConfig& config,
+                                          at::Device device) {
+  if (!arguments.window) {
+    return std::make_unique<DenseAttention>();
+  }
+  const HeadWindows local(static_cast<size_t>(config.num_attention_heads),
+                          LocalWindow{arguments.sink_tokens, *arguments.window});
+  std::vector<HeadWindows> windows(static_cast<size_t>(config.num_hidden_layers), local);
+  if (arguments.dense_heads) {
+    for (const auto& [layer, head] :
+         parse_heads(*arguments.dense_heads, config.num_hidden_layers, config.num_attention_heads)) {
+      windows[static_cast<size_t>(layer)][static_cast<size_t>(head)].reset();
+    }
+  }
+  return std::make_unique<PlannedAttention>(windows, config.num_key_value_heads, device);
+}
+
+// What a generation gave, and how fast.
+struct Outcome {
+  int64_t prompt_tokens = 0;
+  std::vector<int64_t> ids;
+  bool stopped = false;  // by a stop id, which is not among `ids` but cost a forward pass
+  GenerateTimes times;
+  uint64_t peak_memory = 0;
+
+  // The first token falls out of the prefill; each forward pass after it gives one more.
+  double decode_passes() const { return std::max(0.0, static_cast<double>(ids.size()) - (stopped ? 0 : 1)); }
+};
+
+double per_second(double count, double seconds) {
+  return seconds > 0 ? count / seconds : 0;
+}
+
+void log_speed(const Outcome& outcome) {
+  const auto prompt_tokens = static_cast<double>(outcome.prompt_tokens);
+  std::string text = fmt::format("prefill {} tokens, {:.4g} tokens/s", outcome.prompt_tokens,
+                                 per_second(prompt_tokens, outcome.times.prefill_seconds));
+  if (outcome.decode_passes() > 0) {
+    text += fmt::format("; decode {} tokens, {:.4g} tokens/s", outcome.ids.size(),
+                        per_second(outcome.decode_passes(), outcome.times.decode_seconds));
+  }
+  log_info("{}; peak memory {}", text, format_bytes(static_cast<double>(outcome.peak_memory)));
+}
+
+nlohmann::ordered_json to_json(const Outcome& outcome) {
+  return {{"prompt_tokens", outcome.prompt_tokens},
+          {"ids", outcome.ids},
+          {"stopped_by", outcome.stopped ? "end of sequence" : "length"},
+          {"prefill_seconds", outcome.times.prefill_seconds},
+          {"decode_seconds", outcome.times.decode_seconds},
+          {"prefill_tokens_per_second",
+           per_second(static_cast<double>(outcome.prompt_tokens), outcome.times.prefill_seconds)},
+          {"decode_tokens_per_second", per_second(outcome.decode_passes(), outcome.times.decode_seconds)},
+          {"peak_memory_bytes", outcome.peak_memory}};
+}
+
+void run_generate(const GenerateArguments& arguments) {
+  const at::Device device = arguments.device.resolve_device();
+  // Everything that can be wrong is looked at before the weights are read.
+  const ModelConfig config = ModelConfig::read(arguments.model);
+  const std::vector<int64_t> prompt = read_prompt(arguments, config);
+  const auto prompt_length = static_cast<int64_t>(prompt.size());
+  const std::unique_ptr<Attention> attention = make_attention(arguments, config, device);
+  warn_of_length(config, prompt_length, arguments.max_new_tokens);
+  std::optional<SafetensorsStream> logits;
+  if (arguments.logits) {
+    logits.emplace(*arguments.logits, "logits", at::kFloat, std::vector{prompt_length, config.vocab_size});
+  }
+
+  const InterruptGuard interrupts;
+  GenerateOptions options;
+  options.max_new_tokens = arguments.max_new_tokens;
+  options.prefill_chunk = arguments.prefill_chunk;
+  options.sampling = arguments.sampling;
+  if (!arguments.ignore_eos) {
+    options.stop_ids = stop_ids(arguments.model, config);
+  }
+  if (logits) {
+    options.on_prompt_logits = [&](int64_t, const at::Tensor& rows) { logits->append(rows); };
+  }
+  const bool stream = !arguments.json;
+  options.on_token = [&](int64_t id) {
+    if (stream) {
+      print(fmt::format("{} ", id));
+    }
+    return true;
+  };
+  const Model model = Model::load(arguments.model, device, arguments.device.resolve_dtype(device));
+  WatchedAttention watched(*attention, config.num_hidden_layers, prompt_length, arguments.prefill_chunk);
+  options.attention = &watched;
+
+  Outcome outcome;
+  outcome.prompt_tokens = prompt_length;
+  outcome.ids = generate(model, prompt, options, &outcome.times);
+  outcome.stopped = static_cast<int64_t>(outcome.ids.size()) < arguments.max_new_tokens;
+  outcome.peak_memory = peak_memory(device);
+  if (logits) {
+    logits->commit();
+  }
+  print(stream ? "\n" : "");
+  if (arguments.json) {
+    print_json(to_json(outcome));
+  }
+  log_speed(outcome);
+}
+
+void add_sampling_options(CLI::App& command, GenerateArguments& arguments) {
+  command.add_option("--max-new-tokens", arguments.max_new_tokens, "stop after that many tokens; 0: only the prefill")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
+  command.add_option("--temperature", arguments.sampling.temperature, "0 is greedy")->capture_default_str();
+  command
+      .add_option("--top-p", arguments.sampling.top_p, "sample from the likeliest tokens that hold this probability")
+      ->capture_default_str();
+  command.add_option("--seed", arguments.sampling.seed, "of the sampling")->capture_default_str();
+  command.add_flag("--ignore-eos", arguments.ignore_eos, "go on after the end-of-sequence token");
+}
+
+void add_attention_options(CLI::App& command, GenerateArguments& arguments) {
+  auto* window = command.add_option("--window", arguments.window,
+                                    "local attention: each head sees this many latest tokens and the sinks");
+  window->check(CLI::PositiveNumber);
+  command.add_option("--sink-tokens", arguments.sink_tokens, "first tokens that local heads see")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->needs(window);
+  command.add_option("--dense-heads", arguments.dense_heads, "heads that see everything, as LAYER.HEAD,LAYER.HEAD,...")
+      ->needs(window);
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  const auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App& command =
+      add_command(app, "generate", "Continue a prompt, or write its logits.",
+                  "retrosparse generate --model examples/nano --prompt-file examples/prompts/needle.txt "
+                  "--max-new-tokens 8",
+                  [arguments] { run_generate(*arguments); });
+  add_model_option(command, arguments->model);
+  command.add_option("--prompt-ids", arguments->prompt_ids, "token ids: a JSON array, or separated by white space")
+      ->type_name("FILE")
+      ->required();
+  add_sampling_options(command, *arguments);
+  command.add_option("--logits", arguments->logits, "write the prompt's logits: tensor 'logits', float32 [T, vocab]")
+      ->type_name("FILE.safetensors");
+  command.add_option("--prefill-chunk", arguments->prefill_chunk, "prompt tokens in one forward pass")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  add_attention_options(command, *arguments);
+  add_device_options(command, arguments->device);
+  add_json_option(command, arguments->json);
+}
+
+}  // namespace retrosparse::cli

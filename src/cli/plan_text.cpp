@@ -1,0 +1,167 @@
+#include "cli/plan_view.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+#include "base/format.h"
+#include "cli/output.h"
+
+namespace retrosparse::cli {
+namespace {
+
+std::string tokens_text(double tokens) {
+  if (tokens >= 1024 * 1024 && std::fmod(tokens, 1024 * 1024) == 0) {
+    return fmt::format("{}m", tokens / (1024 * 1024));
+  }
+  return tokens >= 1024 && std::fmod(tokens, 1024) == 0 ? fmt::format("{}k", tokens / 1024)
+                                                        : fmt::format("{:.0f}", tokens);
+}
+
+std::string flops_text(double flops) {
+  constexpr std::array kUnits = {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"};
+  size_t unit = 0;
+  for (; flops >= 1000 && unit + 1 < kUnits.size(); ++unit) {
+    flops /= 1000;
+  }
+  return fmt::format("{:.3g} {}", flops, kUnits[unit]);
+}
+
+std::string seconds_text(double seconds) {
+  return seconds >= 1      ? format_duration(seconds)
+         : seconds >= 1e-3 ? fmt::format("{:.3g} ms", seconds * 1e3)
+                           : fmt::format("{:.3g} us", seconds * 1e6);
+}
+
+std::string percent(double share) {
+  return fmt::format("{:.3g}%", 100 * share);
+}
+
+std::string parameters_text(const PlanView& view) {
+  const ParameterCounts& counts = view.report.parameters;
+  Table table({"parameters", "count", view.dtype});
+  const auto add = [&](const std::string& name, double count) {
+    if (count > 0) {
+      table.add({name, format_count(count), format_bytes(count * view.report.element_size)});
+    }
+  };
+  add("embedding", counts.embedding);
+  add("output head", counts.lm_head);
+  add("attention", counts.attention);
+  add("feed-forward", counts.mlp);
+  add("experts", counts.experts);
+  add("router", counts.router);
+  add("norms", counts.norms);
+  add("total", counts.total());
+  if (counts.experts > 0) {
+    add("active for a token", counts.active());
+  }
+  return table.text();
+}
+
+std::string assumptions_text(const PlanView& view) {
+  const CostReport& report = view.report;
+  return fmt::format(
+      "\n  Sparse: {:.0f} of {:.0f} query heads are retrieval heads; the others see a window of {} tokens and {} "
+      "sinks.\n"
+      "  A key/value head keeps its whole cache as soon as one of its {} query heads is a retrieval head: {} of them "
+      "if\n"
+      "  the retrieval heads lie at random (\"sparse\"), {} in the worst case. At decode a retrieval head picks at "
+      "most {}\n"
+      "  far tokens by an index of {} numbers a token; in prefill it sees everything. One sequence, cache in {}.\n",
+      report.sparse.retrieval_heads, report.dense.retrieval_heads, view.sparse.window, view.sparse.sink_tokens,
+      view.config.group_size(), percent(report.full_group_share), percent(report.full_group_share_worst),
+      view.sparse.max_tokens, view.sparse.index_dim, view.dtype);
+}
+
+std::string caches_text(const PlanView& view) {
+  Table table({"KV cache", "dense", "sparse", "+ index", "of dense", "worst case", "+ index"});
+  for (const LengthCost& cost : view.report.lengths) {
+    table.add({tokens_text(static_cast<double>(cost.tokens)), format_bytes(cost.kv_dense), format_bytes(cost.kv_sparse),
+               format_bytes(cost.index), percent((cost.kv_sparse + cost.index) / cost.kv_dense),
+               format_bytes(cost.kv_worst), format_bytes(cost.index_worst)});
+  }
+  return table.text();
+}
+
+std::string work_text(const PlanView& view) {
+  Table prefill({"prefill", "dense", "sparse", "of dense", "least bytes moved"});
+  Table decode({"decode, one token at", "dense", "sparse", "bytes moved, dense", "sparse", "of dense"});
+  for (const LengthCost& cost : view.report.lengths) {
+    const std::string tokens = tokens_text(static_cast<double>(cost.tokens));
+    prefill.add({tokens, flops_text(cost.prefill_dense.flops), flops_text(cost.prefill_sparse.flops),
+                 percent(cost.prefill_sparse.flops / cost.prefill_dense.flops),
+                 format_bytes(cost.prefill_dense.bytes)});
+    decode.add({tokens, flops_text(cost.decode_dense.flops), flops_text(cost.decode_sparse.flops),
+                format_bytes(cost.decode_dense.bytes), format_bytes(cost.decode_sparse.bytes),
+                percent(cost.decode_sparse.bytes / cost.decode_dense.bytes)});
+  }
+  return prefill.text() + "\n" + decode.text();
+}
+
+std::string fit_text(const PlanView& view) {
+  Table table({"GPU", "memory", "GPUs for the weights", "of each, weights", "tokens of cache, dense", "sparse"});
+  for (const GpuFit& fit : view.report.gpus) {
+    const std::string memory = fmt::format("{:.0f} GB", fit.gpu->memory_bytes / 1e9);
+    if (fit.count == 0) {
+      table.add({fit.gpu->name, memory, "more than 1024", "", "", ""});
+      continue;
+    }
+    table.add({fit.gpu->name, memory, std::to_string(fit.count),
+               format_bytes(view.report.weight_bytes / static_cast<double>(fit.count)), format_count(fit.tokens_dense),
+               format_count(fit.tokens_sparse)});
+  }
+  return table.text() +
+         fmt::format("  {:.0f}% of the memory is used; weights and cache are split evenly.\n", 100 * kUsableMemory);
+}
+
+std::vector<std::string> times_row(const PlanView& view, std::string name, const GpuFit& fit, const LengthCost& cost) {
+  if (fit.count == 0) {
+    return {std::move(name), "", "", "", ""};
+  }
+  return {std::move(name), seconds_text(seconds_on(view, fit, cost.prefill_dense)),
+          seconds_text(seconds_on(view, fit, cost.prefill_sparse)),
+          seconds_text(seconds_on(view, fit, cost.decode_dense)),
+          seconds_text(seconds_on(view, fit, cost.decode_sparse))};
+}
+
+std::string times_text(const PlanView& view) {
+  const std::vector<GpuFit>& gpus = view.report.gpus;
+  const bool one_gpu = gpus.size() == 1;
+  const auto gpu_name = [](const GpuFit& fit) { return fmt::format("{} x {}", fit.count, fit.gpu->name); };
+  const LengthCost& longest = view.report.lengths.back();
+  const std::string title =
+      one_gpu ? gpu_name(gpus.front()) : fmt::format("at {} tokens", tokens_text(static_cast<double>(longest.tokens)));
+  Table table({title, "prefill, dense", "sparse", "decode of a token, dense", "sparse"});
+  if (one_gpu) {
+    for (const LengthCost& cost : view.report.lengths) {
+      table.add(times_row(view, tokens_text(static_cast<double>(cost.tokens)), gpus.front(), cost));
+    }
+  } else {
+    for (const GpuFit& fit : gpus) {
+      table.add(times_row(view, gpu_name(fit), fit, longest));
+    }
+  }
+  return table.text() + "  The least that the datasheet's FLOPs and bandwidth allow; real programs take longer.\n";
+}
+
+}  // namespace
+
+double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work) {
+  const Gpu& gpu = *fit.gpu;
+  const auto count = static_cast<double>(fit.count);
+  const double flops = view.dtype == "float32" ? gpu.fp32_flops_per_second : gpu.bf16_flops_per_second;
+  return work.seconds(count * flops, count * gpu.bytes_per_second);
+}
+
+std::string plan_text(const PlanView& view) {
+  std::string text = fmt::format("{}: {}, {}\n", view.model, view.config.architecture, view.dtype);
+  text += parameters_text(view) + assumptions_text(view);
+  for (const std::string& part : {caches_text(view), work_text(view), fit_text(view), times_text(view)}) {
+    text += "\n" + part;
+  }
+  return text;
+}
+
+}  // namespace retrosparse::cli

@@ -1,0 +1,28 @@
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "model/config.h"
+#include "plan/report.h"
+
+namespace retrosparse::cli {
+
+/// What `plan` shows: the report and what it is about.
+struct PlanView {
+  const std::string& model;  ///< as it was named
+  const ModelConfig& config;
+  const SparseOptions& sparse;
+  const std::string& dtype;
+  const CostReport& report;
+};
+
+/// The least time that this many of these GPUs need, in the view's dtype. fit.count > 0.
+double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work);
+
+/// Tables for a terminal. With one GPU in the report its times for every length, else those of the longest for all.
+std::string plan_text(const PlanView& view);
+
+/// All figures, in bytes, FLOPs and seconds.
+nlohmann::ordered_json plan_json(const PlanView& view);
+
+}  // namespace retrosparse::cli
