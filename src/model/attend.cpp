@@ -40,7 +40,8 @@ PartialAttention run(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     if (bias.defined()) {
       mask = bias.unsqueeze(0).unsqueeze(0);
     }
-    std::tie(out, lse) = at::_scaled_dot_product_flash_attention_for_cpu(queries, keys, values, 0.0, causal, mask, scale);
+    std::tie(out, lse) =
+        at::_scaled_dot_product_flash_attention_for_cpu(queries, keys, values, 0.0, causal, mask, scale);
   } else if (!bias.defined() && q.scalar_type() != at::kFloat) {
     auto result = at::_scaled_dot_product_flash_attention(queries, keys, values, 0.0, causal, false, scale);
     out = std::get<0>(result);

@@ -18,7 +18,8 @@ class ConfigReader {
   ConfigReader(const JsonObject& json, const Family& family) : json_(json), family_(family) {}
 
   // A whole number in [lowest, highest]; the bounds catch absurd values before they become allocations.
-  int64_t integer(const std::string& name, int64_t lowest, int64_t highest, std::optional<int64_t> fallback = {}) const {
+  int64_t integer(const std::string& name, int64_t lowest, int64_t highest,
+                  std::optional<int64_t> fallback = {}) const {
     const std::string key = key_of(name);
     int64_t value = 0;
     if (json_.has(key)) {
@@ -113,8 +114,9 @@ void refuse_what_is_not_run(const JsonObject& json, const ConfigReader& reader, 
   if (reader.feature(family.sliding_window) && slides && !every_layer_full) {
     throw json.error("sliding_window", "a model with a sliding window of its own is not supported")
         .expected("null")
-        .found(stated ? std::to_string(json.get<int64_t>("sliding_window"))
-                      : fmt::format("nothing, for which transformers assumes {}", *reader.default_of("sliding_window")));
+        .found(stated
+                   ? std::to_string(json.get<int64_t>("sliding_window"))
+                   : fmt::format("nothing, for which transformers assumes {}", *reader.default_of("sliding_window")));
   }
   const auto activation = json.get_or<std::string>("hidden_act", "silu");
   if (activation != "silu") {
@@ -123,7 +125,9 @@ void refuse_what_is_not_run(const JsonObject& json, const ConfigReader& reader, 
 }
 
 // The factor on cos and sin that arXiv 2309.00071 recommends for a context stretched by `scale`.
-double yarn_scale(double scale, double mscale) { return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
+double yarn_scale(double scale, double mscale) {
+  return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
+}
 
 void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& rope) {
   if (!json.has("factor")) {
@@ -165,9 +169,9 @@ void read_scaling(const JsonObject& json, const JsonObject& scaling, const Model
       throw scaling.wrong("factor", "a number of at least 1");
     }
   }
-  rope.original_max_position_embeddings = json.get_or<int64_t>(
-      "original_max_position_embeddings",
-      scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
+  rope.original_max_position_embeddings =
+      json.get_or<int64_t>("original_max_position_embeddings",
+                           scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
   if (rope.original_max_position_embeddings < 1) {
     throw scaling.wrong("original_max_position_embeddings", "a whole number above 0");
   }
@@ -195,7 +199,7 @@ RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const M
   const bool stated_there = scaled && scaling.has("rope_theta");
   rope.theta = stated_there ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
   if (!(rope.theta > 1 && rope.theta <= kMaxTheta)) {
-    throw (stated_there ? scaling : json).wrong("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
+    throw(stated_there ? scaling : json).wrong("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
   }
   if (!scaled) {
     return rope;
@@ -232,7 +236,8 @@ int64_t read_head_dim(const JsonObject& json, const ConfigReader& reader, const 
   const bool stated_null = json.raw().contains("head_dim") && !json.has("head_dim");
   if (stated_null || (!json.has("head_dim") && !reader.default_of("head_dim"))) {
     if (config.hidden_size % config.num_attention_heads != 0) {
-      throw json.wrong("hidden_size", fmt::format("a multiple of num_attention_heads = {}", config.num_attention_heads));
+      throw json.wrong("hidden_size",
+                       fmt::format("a multiple of num_attention_heads = {}", config.num_attention_heads));
     }
     return config.hidden_size / config.num_attention_heads;
   }

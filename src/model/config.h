@@ -15,20 +15,20 @@ enum class RopeType { kDefault, kLinear, kLlama3, kYarn };
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000;
-  double factor = 1;                                         ///< linear, llama3, yarn
-  int64_t original_max_position_embeddings = 0;              ///< llama3, yarn
-  double low_freq_factor = 1, high_freq_factor = 4;          ///< llama3
-  double beta_fast = 32, beta_slow = 1;                      ///< yarn
-  double attention_factor = 1;                               ///< yarn: multiplies cos and sin
-  bool truncate = true;                                      ///< yarn: whole-number correction range
+  double factor = 1;                                 ///< linear, llama3, yarn
+  int64_t original_max_position_embeddings = 0;      ///< llama3, yarn
+  double low_freq_factor = 1, high_freq_factor = 4;  ///< llama3
+  double beta_fast = 32, beta_slow = 1;              ///< yarn
+  double attention_factor = 1;                       ///< yarn: multiplies cos and sin
+  bool truncate = true;                              ///< yarn: whole-number correction range
 };
 
 /// Mixture of experts: a router picks num_experts_per_tok of num_experts feed-forward networks for each token.
 struct ExpertsConfig {
   int64_t num_experts = 0;
   int64_t num_experts_per_tok = 0;
-  int64_t intermediate_size = 0;    ///< of one expert
-  bool normalize_top_k = false;     ///< the picked routing weights sum to 1
+  int64_t intermediate_size = 0;        ///< of one expert
+  bool normalize_top_k = false;         ///< the picked routing weights sum to 1
   std::vector<bool> layer_has_experts;  ///< [num_hidden_layers]; the others have a dense feed-forward network
 };
 

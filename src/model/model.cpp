@@ -93,7 +93,8 @@ at::Tensor Model::forward(at::IntArrayRef ids, const ForwardOptions& options) co
                                                 first_position, options, attention);
     x = x + attended;
     const at::Tensor normed = ops::rms_norm(x, layer.post_attention_norm, config_.rms_norm_eps);
-    x = x + (config_.has_experts(index) ? experts_forward(normed, layer, *config_.experts) : mlp_forward(normed, layer));
+    x = x +
+        (config_.has_experts(index) ? experts_forward(normed, layer, *config_.experts) : mlp_forward(normed, layer));
   }
   return ops::rms_norm(x, weights_.final_norm, config_.rms_norm_eps);
 }

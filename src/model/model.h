@@ -15,9 +15,9 @@ namespace retrosparse {
 
 /// How one forward pass runs. Nothing set: the whole sequence at once, without a cache.
 struct ForwardOptions {
-  KvCache* cache = nullptr;                      ///< the tokens follow those that it holds
-  Attention* attention = nullptr;                ///< null: dense
-  std::vector<AttentionObserver*> observers;     ///< called for each layer before its attention
+  KvCache* cache = nullptr;                   ///< the tokens follow those that it holds
+  Attention* attention = nullptr;             ///< null: dense
+  std::vector<AttentionObserver*> observers;  ///< called for each layer before its attention
 };
 
 /// A decoder-only transformer over one sequence.

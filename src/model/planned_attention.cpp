@@ -17,7 +17,9 @@ namespace retrosparse {
 namespace {
 
 // Rows computed together. A row costs window + kRows keys, so more rows waste time and fewer waste launches.
-int64_t rows_per_block(int64_t window) { return std::clamp(window / 2 / 64 * 64, int64_t{64}, int64_t{1024}); }
+int64_t rows_per_block(int64_t window) {
+  return std::clamp(window / 2 / 64 * 64, int64_t{64}, int64_t{1024});
+}
 
 // 0 where query position sees key position, -inf elsewhere; [queries, keys] in the dtype of the scores.
 at::Tensor visibility_bias(const at::Tensor& query_positions, const at::Tensor& key_positions, LocalWindow view,
@@ -36,7 +38,8 @@ at::Tensor sinks_and_range(const at::Tensor& tokens, int64_t num_sinks, int64_t 
 PartialAttention attend_one_local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                                   LocalWindow view) {
   const int64_t num_keys = k.size(0), begin = std::max(num_keys - view.window, int64_t{0});
-  const PartialAttention near = attend(q, k.narrow(0, begin, num_keys - begin), v.narrow(0, begin, num_keys - begin), scale);
+  const PartialAttention near =
+      attend(q, k.narrow(0, begin, num_keys - begin), v.narrow(0, begin, num_keys - begin), scale);
   const int64_t num_sinks = std::min(view.sink_tokens, begin);
   if (num_sinks == 0) {
     return near;

@@ -24,8 +24,8 @@ at::Tensor llama3_frequencies(const RopeConfig& config, const at::Tensor& freque
   const double shortest_scaled = original / config.low_freq_factor;  // from here on they are divided
   const at::Tensor wavelengths = 2 * std::numbers::pi / frequencies;
   const at::Tensor scaled = at::where(wavelengths > shortest_scaled, frequencies / config.factor, frequencies);
-  const at::Tensor smooth = (original / wavelengths - config.low_freq_factor) /
-                            (config.high_freq_factor - config.low_freq_factor);
+  const at::Tensor smooth =
+      (original / wavelengths - config.low_freq_factor) / (config.high_freq_factor - config.low_freq_factor);
   const at::Tensor blended = (1 - smooth) * scaled / config.factor + smooth * scaled;
   const at::Tensor between = (wavelengths >= longest_kept).logical_and(wavelengths <= shortest_scaled);
   return at::where(between, blended, scaled);

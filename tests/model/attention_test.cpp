@@ -46,8 +46,7 @@ TEST(DenseAttention, ChunkSeesCachedTokensAndItsOwnPast) {
   for (const int64_t num_queries : {1, 2, 17, 50}) {
     const Tensors t = random_tensors(num_queries, 50, 4, 2, 32);
     at::Tensor lse;
-    const at::Tensor expected =
-        plain_attention(t.q, t.k, t.v, kScale, visible_keys(num_queries, 50, 50, 0), &lse);
+    const at::Tensor expected = plain_attention(t.q, t.k, t.v, kScale, visible_keys(num_queries, 50, 50, 0), &lse);
     const PartialAttention got = attend_dense(t.q, t.k, t.v, kScale);
     EXPECT_LT(max_difference(got.out, expected), 1e-5) << num_queries << " queries";
     EXPECT_LT(max_difference(got.lse, lse), 1e-5) << num_queries << " queries";
@@ -112,8 +111,9 @@ AttentionInput input_of(const Tensors& t) {
 TEST(PlannedAttention, GivesEveryHeadItsOwnView) {
   // Groups of three heads with none, one, two or three dense heads, and two different windows.
   const LocalWindow narrow{4, 20}, wide{0, 70};
-  const HeadWindows windows{narrow, narrow, narrow, std::nullopt, narrow, narrow,       std::nullopt, narrow,
-                            std::nullopt, std::nullopt, std::nullopt, std::nullopt, wide, narrow, std::nullopt};
+  const HeadWindows windows{narrow,       narrow,       narrow, std::nullopt, narrow,
+                            narrow,       std::nullopt, narrow, std::nullopt, std::nullopt,
+                            std::nullopt, std::nullopt, wide,   narrow,       std::nullopt};
   at::manual_seed(6);
   for (const int64_t num_queries : {1, 90, 150}) {
     const Tensors t = random_tensors(num_queries, 150, 15, 5, 16);
@@ -143,8 +143,9 @@ TEST(PlannedAttention, RefusesAnEmptyWindowByLayerAndHead) {
     PlannedAttention attention(windows, 1, at::kCPU);
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(),
-                 "layer 1 head 1: not a window: expected window >= 1 and sink_tokens >= 0, found window 0, sink_tokens 4");
+    EXPECT_STREQ(
+        error.what(),
+        "layer 1 head 1: not a window: expected window >= 1 and sink_tokens >= 0, found window 0, sink_tokens 4");
   }
 }
 

@@ -37,10 +37,10 @@ TEST_F(Gpu, AttentionOfEveryKindEqualsTheDefinition) {
                        v = at::randn({300, 5, 64}, options);
       for (const LocalWindow view : {LocalWindow{0, 300}, LocalWindow{4, 50}, LocalWindow{0, 1}, LocalWindow{3, 131}}) {
         at::Tensor lse;
-        const at::Tensor expected = plain_attention(q.cpu(), k.cpu(), v.cpu(), 0.125,
-                                                    visible_keys(num_queries, 300, view.window, view.sink_tokens), &lse);
-        const PartialAttention got = view.window == 300 ? attend_dense(q, k, v, 0.125)
-                                                        : attend_local(q, k, v, 0.125, view);
+        const at::Tensor expected = plain_attention(
+            q.cpu(), k.cpu(), v.cpu(), 0.125, visible_keys(num_queries, 300, view.window, view.sink_tokens), &lse);
+        const PartialAttention got =
+            view.window == 300 ? attend_dense(q, k, v, 0.125) : attend_local(q, k, v, 0.125, view);
         EXPECT_EQ(got.out.scalar_type(), c.dtype);
         EXPECT_LT(max_difference(got.out.cpu(), expected), c.tolerance)
             << c.dtype << ", " << num_queries << " queries, window " << view.window;
@@ -61,7 +61,8 @@ TEST_F(Gpu, ForwardPassEqualsTheCpus) {
   const at::Tensor random = at::randint(61, {200}, at::kLong);
   const at::IntArrayRef ids(random.const_data_ptr<int64_t>(), 200);
   const at::Tensor expected = Model::load(folder.path(), at::kCPU, at::kFloat).forward(ids);
-  // Mean errors: in half precision now and then a token goes to another expert, and its error is that of a wrong answer.
+  // Mean errors: in half precision now and then a token goes to another expert, and its error is that of a wrong
+  // answer.
   const auto relative_error = [&](const at::Tensor& hidden) {
     return ((hidden.cpu().to(at::kFloat) - expected).abs().mean() / expected.abs().mean()).item<double>();
   };

@@ -80,8 +80,8 @@ class Recorder : public AttentionObserver, public Attention {
   at::Tensor forward(const AttentionInput& input) override {
     EXPECT_EQ(seen.back().layer, input.layer);
     const int64_t num_keys = input.k.size(0);
-    return plain_attention(input.q, input.k, input.v, input.scale,
-                           visible_keys(input.q.size(0), num_keys, num_keys, 0)).to(at::kFloat);
+    return plain_attention(input.q, input.k, input.v, input.scale, visible_keys(input.q.size(0), num_keys, num_keys, 0))
+        .to(at::kFloat);
   }
   std::vector<AttentionInput> seen;
 };

@@ -13,8 +13,9 @@ inline at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, cons
   const at::Tensor queries = q.to(at::kDouble).transpose(0, 1);
   const at::Tensor keys = k.to(at::kDouble).repeat_interleave(group_size, 1).transpose(0, 1);
   const at::Tensor values = v.to(at::kDouble).repeat_interleave(group_size, 1).transpose(0, 1);
-  const at::Tensor scores = at::matmul(queries, keys.transpose(1, 2)).mul(scale).masked_fill(
-      visible.logical_not(), -std::numeric_limits<double>::infinity());
+  const at::Tensor scores = at::matmul(queries, keys.transpose(1, 2))
+                                .mul(scale)
+                                .masked_fill(visible.logical_not(), -std::numeric_limits<double>::infinity());
   if (lse != nullptr) {
     *lse = scores.logsumexp(-1).transpose(0, 1);
   }

@@ -31,12 +31,23 @@ class TemporaryFolder {
 
 /// config.json of a small Qwen3 mixture-of-experts model (the family with the most features).
 inline nlohmann::json tiny_config() {
-  return {{"architectures", {"Qwen3MoeForCausalLM"}}, {"vocab_size", 61},          {"hidden_size", 32},
-          {"intermediate_size", 48},                  {"num_hidden_layers", 3},    {"num_attention_heads", 6},
-          {"num_key_value_heads", 2},                 {"head_dim", 8},             {"max_position_embeddings", 256},
-          {"rope_theta", 10000.0},                    {"tie_word_embeddings", true}, {"num_experts", 5},
-          {"num_experts_per_tok", 2},                 {"moe_intermediate_size", 24}, {"norm_topk_prob", true},
-          {"mlp_only_layers", {1}},                   {"torch_dtype", "float32"}};
+  return {{"architectures", {"Qwen3MoeForCausalLM"}},
+          {"vocab_size", 61},
+          {"hidden_size", 32},
+          {"intermediate_size", 48},
+          {"num_hidden_layers", 3},
+          {"num_attention_heads", 6},
+          {"num_key_value_heads", 2},
+          {"head_dim", 8},
+          {"max_position_embeddings", 256},
+          {"rope_theta", 10000.0},
+          {"tie_word_embeddings", true},
+          {"num_experts", 5},
+          {"num_experts_per_tok", 2},
+          {"moe_intermediate_size", 24},
+          {"norm_topk_prob", true},
+          {"mlp_only_layers", {1}},
+          {"torch_dtype", "float32"}};
 }
 
 inline void write_config(const std::filesystem::path& folder, const nlohmann::json& config) {
@@ -56,7 +67,8 @@ inline std::map<std::string, at::Tensor> random_tensors_for(const ModelConfig& c
 }
 
 /// Writes a checkpoint with random weights and returns its configuration.
-inline ModelConfig write_tiny_checkpoint(const std::filesystem::path& folder, const nlohmann::json& json = tiny_config()) {
+inline ModelConfig write_tiny_checkpoint(const std::filesystem::path& folder,
+                                         const nlohmann::json& json = tiny_config()) {
   write_config(folder, json);
   const ModelConfig config = ModelConfig::read(folder);
   write_safetensors(folder / "model.safetensors", random_tensors_for(config));

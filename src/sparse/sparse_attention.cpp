@@ -1,0 +1,135 @@
+#include "sparse/sparse_attention.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace retrosparse {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// Elements of scratch for one block of rows, so that memory does not grow with the number of rows.
+constexpr int64_t kScratch = int64_t{1} << 24;
+
+// The rows [begin, begin + count) of the new tokens, with the keys up to the last of them.
+AttentionInput rows_of(const AttentionInput& input, int64_t begin, int64_t count) {
+  AttentionInput rows = input;
+  rows.first_position = input.first_position + begin;
+  rows.q_pre_rope = input.q_pre_rope.narrow(0, begin, count);
+  rows.k_pre_rope = input.k_pre_rope.narrow(0, begin, count);
+  rows.q = input.q.narrow(0, begin, count);
+  rows.k = input.k.narrow(0, 0, rows.first_position + count);
+  rows.v = input.v.narrow(0, 0, rows.first_position + count);
+  return rows;
+}
+
+}  // namespace
+
+PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                               const at::Tensor& group_of_head, const PickedTokens& picked) {
+  const int64_t rows = q.size(0), heads = q.size(1), head_dim = q.size(2), width = picked.positions.size(-1);
+  const at::Tensor group = group_of_head.view({heads, 1, 1});
+  const at::Tensor meant = at::arange(width, picked.counts.options()).lt(picked.counts.unsqueeze(-1));  // [R, n, P]
+  std::vector<at::Tensor> outs, lses;
+  const int64_t block = std::clamp<int64_t>(kScratch / (heads * width * head_dim), 1, rows);
+  for (int64_t row = 0; row < rows; row += block) {
+    const int64_t count = std::min(block, rows - row);
+    const at::Tensor positions = picked.positions.narrow(1, row, count);
+    const at::Tensor keys = k.index({positions, group}), values = v.index({positions, group});  // [R, count, P, D]
+    const at::Tensor queries = q.narrow(0, row, count).transpose(0, 1).unsqueeze(2);            // [R, count, 1, D]
+    const at::Tensor scores = at::matmul(queries, keys.transpose(-1, -2)).squeeze(2).to(at::kFloat).mul(scale);
+    const at::Tensor masked = scores.masked_fill(meant.narrow(1, row, count).logical_not(), kMinusInfinity);
+    const at::Tensor lse = masked.logsumexp(-1);
+    const at::Tensor shares = (masked - lse.unsqueeze(-1)).exp().nan_to_num(0.0);
+    outs.push_back(at::matmul(shares.unsqueeze(2).to(v.scalar_type()), values).squeeze(2).transpose(0, 1));
+    lses.push_back(lse.transpose(0, 1));
+  }
+  return {at::cat(outs), at::cat(lses)};
+}
+
+SparseAttention::SparseAttention(const SparseModel& model)
+    : model_(model),
+      prefill_(
+          model.plan.windows(), model.plan.num_key_value_heads,
+          model.indexer.projections().empty() ? at::Device(at::kCPU) : model.indexer.projections().front().device()),
+      index_(model.indexer.layers.size()) {
+  reset_counts();
+}
+
+void SparseAttention::reset_counts() {
+  counts_.assign(model_.indexer.layers.size(), {});
+}
+
+at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
+  IndexKeys& cache = index_[static_cast<size_t>(input.layer)];
+  cache.length = input.first_position;  // also forgets what was decoded beyond a truncated KV cache
+  const at::Tensor fresh = layer.keys(input.k_pre_rope);
+  const int64_t new_length = cache.length + fresh.size(1);
+  if (!cache.keys.defined() || cache.keys.size(1) < new_length) {
+    at::Tensor grown =
+        at::empty({fresh.size(0), std::max(new_length, 2 * cache.length), fresh.size(2)}, fresh.options());
+    if (cache.length > 0) {
+      grown.narrow(1, 0, cache.length).copy_(cache.keys.narrow(1, 0, cache.length));
+    }
+    cache.keys = grown;
+  }
+  cache.keys.narrow(1, cache.length, fresh.size(1)).copy_(fresh);
+  cache.length = new_length;
+  return cache.keys.narrow(1, 0, new_length);
+}
+
+at::Tensor SparseAttention::sparse_block(const AttentionInput& input, const at::Tensor& index_keys) {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
+  const LocalWindow local = model_.plan.local;
+  const PartialAttention near = attend_local(input.q, input.k, input.v, input.scale, local);
+  const int64_t num_keys = input.k.size(0);
+  if (layer.heads.empty() || num_keys <= local.window + local.sink_tokens) {
+    return near.out;
+  }
+  const PartialAttention near_of_heads{near.out.index_select(1, layer.head_index),
+                                       near.lse.index_select(1, layer.head_index)};
+  const at::Tensor key = at::arange(num_keys, layer.head_index.options()).unsqueeze(0);
+  const at::Tensor query = at::arange(input.first_position, num_keys, layer.head_index.options()).unsqueeze(1);
+  SelectionInput selection;
+  selection.far = key.ge(local.sink_tokens).logical_and(key.le(query - local.window));
+  selection.scores =
+      layer.scores(layer.queries(input.q_pre_rope), index_keys).masked_fill(key.gt(query).unsqueeze(0), kMinusInfinity);
+  selection.lse_local = near_of_heads.lse.transpose(0, 1);
+  selection.gate = layer.gate(input.q_pre_rope);
+  const PickedTokens picked = select_tokens(selection, model_.rule, model_.gates[static_cast<size_t>(input.layer)]);
+  SelectionCounts& counts = counts_[static_cast<size_t>(input.layer)];
+  counts.rows += picked.counts.numel();
+  counts.far_tokens += picked.counts.sum().item<int64_t>();
+  counts.far_available += selection.far.sum().item<int64_t>() * layer.num_heads();
+  const PartialAttention far = attend_picked(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale,
+                                             layer.group_index.index_select(0, layer.group_of_head), picked);
+  return near.out.index_copy(1, layer.head_index, merge(near_of_heads, far).out);
+}
+
+at::Tensor SparseAttention::forward(const AttentionInput& input) {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
+  const at::Tensor index_keys = layer.heads.empty() ? at::Tensor() : append_index_keys(input);
+  const int64_t num_new = input.q.size(0);
+  const int64_t sparse_row = num_new == 1 ? 0 : std::clamp<int64_t>(sparse_from_ - input.first_position, 0, num_new);
+  std::vector<at::Tensor> outs;
+  if (sparse_row > 0) {
+    outs.push_back(prefill_.forward(rows_of(input, 0, sparse_row)));
+  }
+  const int64_t width = std::max<int64_t>(layer.num_heads(), 1) * input.k.size(0);
+  const int64_t block = std::clamp<int64_t>(kScratch / width, 1, num_new);
+  for (int64_t row = sparse_row; row < num_new; row += block) {
+    const AttentionInput rows = rows_of(input, row, std::min(block, num_new - row));
+    outs.push_back(sparse_block(rows, layer.heads.empty() ? index_keys : index_keys.narrow(1, 0, rows.k.size(0))));
+  }
+  return outs.size() == 1 ? outs.front() : at::cat(outs);
+}
+
+}  // namespace retrosparse

@@ -1,0 +1,72 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "model/attend.h"
+#include "model/attention.h"
+#include "model/planned_attention.h"
+#include "sparse/head_plan.h"
+#include "sparse/indexer.h"
+#include "sparse/selection.h"
+
+namespace retrosparse {
+
+/// A converted model's settings: what config.json says under "retrosparse", and the indexer.
+struct SparseModel {
+  HeadPlan plan;
+  Indexer indexer;
+  SelectionRule rule = SelectionRule::kTopP;
+  std::vector<std::vector<GateSettings>> gates;  ///< [layer][its retrieval heads]
+};
+
+/// How much the sparse rows picked.
+struct SelectionCounts {
+  int64_t rows = 0;           ///< rows x retrieval heads
+  int64_t far_tokens = 0;     ///< picked, sum
+  int64_t far_available = 0;  ///< far keys that there were, sum
+  double mean() const { return rows == 0 ? 0 : static_cast<double>(far_tokens) / static_cast<double>(rows); }
+};
+
+/// Exact attention of n queries [n, R, D] over the keys [S, K, D] that they picked; group_of_head int64 [R]: the key
+/// head that each reads. A row without picks has lse = -inf and out = 0.
+PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
+                               const at::Tensor& group_of_head, const PickedTokens& picked);
+
+/// The converted model: local heads see sinks and window; retrieval heads are dense in prefill, and for sparse rows see
+/// sinks, window and the far tokens that their index picks. Plain tensor code, no gradients. One object serves one
+/// sequence at a time: it keeps the index keys beside the KV cache, and forgets them when a sequence starts anew at
+/// position 0.
+class SparseAttention : public Attention {
+ public:
+  /// `model` must outlive this object.
+  explicit SparseAttention(const SparseModel& model);
+
+  /// Rows from this position on are sparse, as in decoding; the default: only single-token steps are. Set it to the
+  /// first label row to score a whole answer in one pass.
+  void set_sparse_from(int64_t position) { sparse_from_ = position; }
+
+  at::Tensor forward(const AttentionInput& input) override;
+
+  /// Of everything since the last call of reset_counts, by layer.
+  const std::vector<SelectionCounts>& counts() const { return counts_; }
+  void reset_counts();
+
+ private:
+  struct IndexKeys {
+    at::Tensor keys;  // [Kr, capacity, r]
+    int64_t length = 0;
+  };
+  at::Tensor append_index_keys(const AttentionInput& input);
+  at::Tensor sparse_block(const AttentionInput& input, const at::Tensor& index_keys);
+
+  const SparseModel& model_;
+  PlannedAttention prefill_;
+  int64_t sparse_from_ = std::numeric_limits<int64_t>::max();
+  std::vector<IndexKeys> index_;
+  std::vector<SelectionCounts> counts_;
+};
+
+}  // namespace retrosparse
