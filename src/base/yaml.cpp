@@ -1,6 +1,7 @@
 #include "base/yaml.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include "base/file.h"
@@ -24,9 +26,6 @@ struct YamlObject::Document {
 };
 
 namespace {
-
-constexpr int kDeepest = 64;
-constexpr int kMostNodes = 100'000;  // a few lines of nested aliases stand for billions of nodes
 
 template <typename Number>
 std::optional<Number> whole_number(std::string_view text) {
@@ -53,58 +52,104 @@ json plain_scalar(const std::string& text) {
   return number && std::isfinite(*number) ? json(*number) : json(text);
 }
 
-/// Turns YAML nodes into json values and notes their lines.
-class Converter {
+/// Builds a json value from the events of yaml-cpp's parser and notes the lines. Not from its nodes, since with these a
+/// few aliases stand for billions of values, and its loader of several documents never ends on some malformed texts
+/// (https://github.com/jbeder/yaml-cpp/issues/1040).
+class Builder : public YAML::EventHandler {
  public:
-  Converter(const std::string& file, std::map<std::string, int>& lines) : file_(file), lines_(lines) {}
+  Builder(const std::string& file, std::map<std::string, int>& lines) : file_(file), lines_(lines) {}
 
-  json convert(const YAML::Node& node, const std::string& path, int depth) {
-    if (depth > kDeepest || ++nodes_ > kMostNodes) {
-      throw error(node, path, "nested too deep or too large");
-    }
-    lines_.emplace(path, node.Mark().line + 1);
-    switch (node.Type()) {
-      case YAML::NodeType::Scalar:
-        return node.Tag() == "?" ? plain_scalar(node.Scalar()) : json(node.Scalar());
-      case YAML::NodeType::Sequence: {
-        json list = json::array();
-        for (const YAML::Node& element : node) {
-          list.push_back(convert(element, fmt::format("{}[{}]", path, list.size()), depth + 1));
-        }
-        return list;
+  json take() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { add(mark, nullptr); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { throw error(mark, path(), "aliases are not read"); }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
+    if (!open_.empty() && open_.back().value.is_object() && !open_.back().key) {
+      open_.back().key = value;
+      if (open_.back().value.contains(value)) {
+        throw error(mark, path(), "given twice");
       }
-      case YAML::NodeType::Map:
-        return convert_map(node, path, depth);
-      default:
-        return nullptr;
+      note_line(mark);
+    } else {
+      add(mark, tag == "?" ? plain_scalar(value) : json(value));  // "?": neither quoted nor tagged
     }
   }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    open(mark, json::array());
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    open(mark, json::object());
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapEnd() override { close(); }
 
  private:
-  json convert_map(const YAML::Node& node, const std::string& path, int depth) {
-    json object = json::object();
-    for (const auto& entry : node) {
-      if (!entry.first.IsScalar()) {
-        throw error(entry.first, path, "a key has to be plain text");
-      }
-      const std::string& key = entry.first.Scalar();
-      const std::string inner = path.empty() ? key : path + "." + key;
-      if (object.contains(key)) {
-        throw error(entry.first, inner, "given twice");
-      }
-      lines_.emplace(inner, entry.first.Mark().line + 1);
-      object[key] = convert(entry.second, inner, depth + 1);
+  struct Container {
+    json value;
+    std::string path;
+    std::optional<std::string> key;  // of the value that comes next
+  };
+
+  /// The dotted name of the value that comes next.
+  std::string path() const {
+    if (open_.empty()) {
+      return "";
     }
-    return object;
+    const Container& top = open_.back();
+    if (top.value.is_array()) {
+      return fmt::format("{}[{}]", top.path, top.value.size());
+    }
+    return top.path.empty() ? top.key.value_or("") : fmt::format("{}.{}", top.path, top.key.value_or(""));
   }
 
-  Error error(const YAML::Node& node, const std::string& path, std::string problem) const {
-    return Error(std::move(problem)).file(fmt::format("{}:{}", file_, node.Mark().line + 1)).key(path);
+  void note_line(const YAML::Mark& mark) { lines_.emplace(path(), mark.line + 1); }
+
+  void add(const YAML::Mark& mark, json value) {
+    check_key(mark);
+    note_line(mark);
+    put(std::move(value));
+  }
+
+  void open(const YAML::Mark& mark, json empty) {
+    check_key(mark);
+    note_line(mark);
+    open_.push_back({std::move(empty), path(), std::nullopt});
+  }
+
+  void close() {
+    json value = std::move(open_.back().value);
+    open_.pop_back();
+    put(std::move(value));
+  }
+
+  void put(json value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+    } else if (Container& top = open_.back(); top.value.is_array()) {
+      top.value.push_back(std::move(value));
+    } else {
+      top.value[*std::exchange(top.key, std::nullopt)] = std::move(value);
+    }
+  }
+
+  void check_key(const YAML::Mark& mark) const {
+    if (!open_.empty() && open_.back().value.is_object() && !open_.back().key) {
+      throw error(mark, open_.back().path, "a key has to be plain text");
+    }
+  }
+
+  Error error(const YAML::Mark& mark, const std::string& key, std::string problem) const {
+    return Error(std::move(problem)).file(fmt::format("{}:{}", file_, mark.line + 1)).key(key);
   }
 
   const std::string& file_;
   std::map<std::string, int>& lines_;
-  int nodes_ = 0;
+  std::vector<Container> open_;
+  json root_;
 };
 
 }  // namespace
@@ -120,20 +165,24 @@ YamlObject YamlObject::read(const std::filesystem::path& path) {
 
 YamlObject YamlObject::parse(std::string_view text, std::string name) {
   auto document = std::make_shared<Document>();
-  json value = json::object();
+  Builder builder(name, document->lines);
+  json value;
   try {
-    const std::vector<YAML::Node> nodes = YAML::LoadAll(std::string(text));
-    if (nodes.size() > 1) {
-      throw Error("more than one YAML document").file(std::move(name));
-    }
-    if (!nodes.empty() && !nodes[0].IsNull()) {
-      if (!nodes[0].IsMap()) {
-        throw Error("not a YAML mapping").file(std::move(name)).expected("lines like 'key: value'");
-      }
-      value = Converter(name, document->lines).convert(nodes[0], "", 0);
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    parser.HandleNextDocument(builder);
+    value = builder.take();
+    if (Builder rest(name, document->lines); parser.HandleNextDocument(rest)) {
+      throw Error("more than one YAML document, or a stray character").file(std::move(name));
     }
   } catch (const YAML::Exception& problem) {
     throw Error("not valid YAML: " + problem.msg).file(fmt::format("{}:{}", name, problem.mark.line + 1));
+  }
+  if (value.is_null()) {
+    value = json::object();  // nothing but comments
+  }
+  if (!value.is_object()) {
+    throw Error("not a YAML mapping").file(std::move(name)).expected("lines like 'key: value'");
   }
   return YamlObject(JsonObject::from(std::move(value), std::move(name)), std::move(document));
 }

@@ -1,6 +1,5 @@
 #include "checkpoint/safetensors_writer.h"
 
-#include <c10/core/DeviceType.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -27,20 +26,23 @@ namespace {
 using NamedTensor = std::pair<const std::string, at::Tensor>;
 using Metadata = std::map<std::string, std::string>;
 
-std::string_view checked_dtype_name(const fs::path& path, const NamedTensor& named) {
-  const auto& [name, tensor] = named;
-  const auto refuse = [&](std::string problem) { return Error(std::move(problem)).file(path.string()).tensor(name); };
-  if (!tensor.defined()) {
-    throw refuse("cannot be written: it is undefined");
+/// Error for a tensor that the format cannot hold.
+void check_writable(const fs::path& path, const std::map<std::string, at::Tensor>& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    const Error refusal = Error("cannot be written to safetensors").file(path.string()).tensor(name);
+    if (name == "__metadata__") {
+      throw Error(refusal).found("a name that the format reserves");
+    }
+    if (!tensor.defined()) {
+      throw Error(refusal).found("an undefined tensor");
+    }
+    if (tensor.layout() != at::kStrided || tensor.is_quantized() || tensor.is_meta()) {
+      throw Error(refusal).expected("a dense tensor that holds data").found(tensor.toString());
+    }
+    if (!dtype_name(tensor.scalar_type())) {
+      throw Error(refusal).expected("a dtype that the format has").found(c10::toString(tensor.scalar_type()));
+    }
   }
-  if (tensor.layout() != at::kStrided || tensor.is_quantized() || tensor.is_meta()) {
-    throw refuse("cannot be written: only dense tensors that hold data can").found(tensor.toString());
-  }
-  const std::optional<std::string_view> dtype = dtype_name(tensor.scalar_type());
-  if (!dtype) {
-    throw refuse("safetensors has no such dtype").found(c10::toString(tensor.scalar_type()));
-  }
-  return *dtype;
 }
 
 /// The order in which the format's own library lays tensors out.
@@ -52,7 +54,7 @@ std::vector<const NamedTensor*> layout_order(const std::vector<const NamedTensor
   return order;
 }
 
-std::string header_text(const fs::path& path, const std::vector<const NamedTensor*>& order, const Metadata& metadata) {
+std::string header_text(const std::vector<const NamedTensor*>& order, const Metadata& metadata) {
   using nlohmann::json;
   std::vector<std::string> entries;
   if (!metadata.empty()) {
@@ -63,7 +65,7 @@ std::string header_text(const fs::path& path, const std::vector<const NamedTenso
   for (const NamedTensor* named : order) {
     const auto& [name, tensor] = *named;
     nlohmann::ordered_json entry;
-    entry["dtype"] = checked_dtype_name(path, *named);
+    entry["dtype"] = dtype_name(tensor.scalar_type()).value();
     entry["shape"] = tensor.sizes().vec();
     entry["data_offsets"] = {offset, offset + tensor.nbytes()};
     offset += tensor.nbytes();
@@ -76,11 +78,8 @@ std::string header_text(const fs::path& path, const std::vector<const NamedTenso
 
 /// The file with everything written into it, not yet in place.
 AtomicFile stage(const fs::path& path, const std::vector<const NamedTensor*>& tensors, const Metadata& metadata) {
-  for (const NamedTensor* named : tensors) {
-    checked_dtype_name(path, *named);
-  }
   const std::vector<const NamedTensor*> order = layout_order(tensors);
-  const std::string header = header_text(path, order, metadata);
+  const std::string header = header_text(order, metadata);
   const uint64_t length = header.size();
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(&length, 1)));
@@ -160,6 +159,7 @@ void check_no_other_weights(const fs::path& dir, const std::vector<Shard>& shard
 
 void write_safetensors(const fs::path& path, const std::map<std::string, at::Tensor>& tensors,
                        const Metadata& metadata) {
+  check_writable(path, tensors);
   std::vector<const NamedTensor*> all;
   for (const NamedTensor& named : tensors) {
     all.push_back(&named);
@@ -172,9 +172,7 @@ void write_sharded(const fs::path& dir, const std::map<std::string, at::Tensor>&
   if (max_shard_bytes == 0) {
     throw std::logic_error("write_sharded: max_shard_bytes is 0");
   }
-  for (const NamedTensor& named : tensors) {
-    checked_dtype_name(dir, named);
-  }
+  check_writable(dir, tensors);
   const std::vector<Shard> shards = plan_shards(tensors, max_shard_bytes);
   std::error_code problem;
   fs::create_directories(dir, problem);

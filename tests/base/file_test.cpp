@@ -34,7 +34,7 @@ class ReadOnlyFolder {
   fs::path folder_;
 };
 
-TEST(ReadText, ReadsFilesAndPipesToTheirEnd) {
+TEST(ReadText, ReadsFilesToTheirEnd) {
   const TempFolder folder;
   const std::string text(100'000, 'x');
   put_file(folder / "a", text);
@@ -62,6 +62,8 @@ TEST(MappedFile, TakesEmptyFilesAndRefusesOthersThanFiles) {
   EXPECT_TRUE(contains(error_of([&] { MappedFile(folder / "gone"); }), "cannot open: No such file"));
   EXPECT_TRUE(contains(error_of([&] { MappedFile{folder.path()}; }), "not a regular file"));
   EXPECT_TRUE(contains(error_of([&] { MappedFile("/dev/zero"); }), "not a regular file"));
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(contains(error_of([&] { MappedFile(folder / "pipe"); }), "not a regular file")) << "and no waiting";
 }
 
 TEST(AtomicFile, AppearsOnlyWithTheCommit) {
