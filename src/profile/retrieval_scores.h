@@ -1,0 +1,49 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+#include "sparse/head_plan.h"
+
+namespace retrosparse {
+
+/// A long document with the same needle near its start and near its end. Both copies have the same `length` tokens.
+struct NeedlePair {
+  std::vector<int64_t> ids;
+  int64_t early = 0;   ///< position of the first copy's first token
+  int64_t late = 0;    ///< of the second copy's
+  int64_t length = 0;  ///< tokens in the needle
+};
+
+/// One number for each [layer][query head].
+using HeadTable = std::vector<std::vector<double>>;
+
+/// How much each head retrieves, over several documents.
+struct RetrievalScores {
+  HeadTable mean;                 ///< of R_h over the documents, in [0, 1]
+  HeadTable spread;               ///< standard deviation over the documents (0 for one document)
+  std::vector<HeadTable> each;    ///< R_h of every document
+
+  /// Share of the `count` best heads by the mean that are also among the `count` best of a single document, averaged
+  /// over the documents: 1 where every document gives the same heads.
+  double stability(int64_t count) const;
+};
+
+/// R_h of arXiv 2605.16928: for head h the mean over the later needle's tokens of the attention mass (after the softmax)
+/// that falls on the tokens of the earlier needle. One dense forward pass for each document, in chunks of `chunk`
+/// tokens, shown as progress. Throws Error for a pair that overlaps or does not fit its document.
+RetrievalScores measure_retrieval(const Model& model, std::span<const NeedlePair> documents, int64_t chunk);
+
+/// How the retrieval heads are chosen from the scores.
+enum class HeadPolicy {
+  kQueryHead,  ///< the best query heads
+  kKvGroup,    ///< whole KV groups by their best head: a group with one retrieval head keeps its full KV cache anyway
+};
+
+/// The retrieval heads, best share `ratio` of all layers' heads ranked together (at least one head; ties: lower layer,
+/// then lower head). With kKvGroup the best groups until the share of heads is reached.
+std::vector<std::vector<int64_t>> choose_retrieval_heads(const HeadTable& scores, double ratio, HeadPolicy policy,
+                                                         int64_t num_key_value_heads);
+
+}  // namespace retrosparse
