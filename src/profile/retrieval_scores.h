@@ -21,18 +21,18 @@ using HeadTable = std::vector<std::vector<double>>;
 
 /// How much each head retrieves, over several documents.
 struct RetrievalScores {
-  HeadTable mean;                 ///< of R_h over the documents, in [0, 1]
-  HeadTable spread;               ///< standard deviation over the documents (0 for one document)
-  std::vector<HeadTable> each;    ///< R_h of every document
+  HeadTable mean;               ///< of R_h over the documents, in [0, 1]
+  HeadTable spread;             ///< standard deviation over the documents (0 for one document)
+  std::vector<HeadTable> each;  ///< R_h of every document
 
   /// Share of the `count` best heads by the mean that are also among the `count` best of a single document, averaged
   /// over the documents: 1 where every document gives the same heads.
   double stability(int64_t count) const;
 };
 
-/// R_h of arXiv 2605.16928: for head h the mean over the later needle's tokens of the attention mass (after the softmax)
-/// that falls on the tokens of the earlier needle. One dense forward pass for each document, in chunks of `chunk`
-/// tokens, shown as progress. Throws Error for a pair that overlaps or does not fit its document.
+/// R_h of arXiv 2605.16928: for head h the mean over the later needle's tokens of the attention mass (after the
+/// softmax) that falls on the tokens of the earlier needle. One dense forward pass for each document, in chunks of
+/// `chunk` tokens, shown as progress. Throws Error for a pair that overlaps or does not fit its document.
 RetrievalScores measure_retrieval(const Model& model, std::span<const NeedlePair> documents, int64_t chunk);
 
 /// How the retrieval heads are chosen from the scores.

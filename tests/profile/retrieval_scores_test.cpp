@@ -18,11 +18,14 @@ class WholeAttention : public AttentionObserver {
   void observe(const AttentionInput& input) override {
     const int64_t tokens = input.q.size(0), group_size = input.q.size(1) / input.k.size(1);
     const at::Tensor keys = input.k.to(at::kDouble).repeat_interleave(group_size, 1);
-    const at::Tensor scores = at::matmul(input.q.to(at::kDouble).transpose(0, 1), keys.permute({1, 2, 0})) * input.scale;
+    const at::Tensor scores =
+        at::matmul(input.q.to(at::kDouble).transpose(0, 1), keys.permute({1, 2, 0})) * input.scale;
     const at::Tensor visible = visible_keys(tokens, tokens, tokens, 0);
     const at::Tensor shares = at::softmax(scores.masked_fill(visible.logical_not(), -1e300), -1);
     mass.push_back(shares.slice(1, pair.late, pair.late + pair.length)
-                       .slice(2, pair.early, pair.early + pair.length).sum(2).mean(1));
+                       .slice(2, pair.early, pair.early + pair.length)
+                       .sum(2)
+                       .mean(1));
   }
   const NeedlePair& pair;
   std::vector<at::Tensor> mass;  // [layer] of [H]
