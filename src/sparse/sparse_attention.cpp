@@ -54,8 +54,17 @@ PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const a
   return {at::cat(outs), at::cat(lses)};
 }
 
+SelectionSettings SelectionSettings::uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate) {
+  SelectionSettings settings{rule, {}};
+  for (const std::vector<int64_t>& heads : plan.retrieval_heads) {
+    settings.gates.emplace_back(heads.size(), gate);
+  }
+  return settings;
+}
+
 SparseAttention::SparseAttention(const SparseModel& model)
     : model_(model),
+      selection_(model.selection),
       prefill_(
           model.plan.windows(), model.plan.num_key_value_heads,
           model.indexer.projections().empty() ? at::Device(at::kCPU) : model.indexer.projections().front().device()),
@@ -104,7 +113,8 @@ at::Tensor SparseAttention::sparse_block(const AttentionInput& input, const at::
       layer.scores(layer.queries(input.q_pre_rope), index_keys).masked_fill(key.gt(query).unsqueeze(0), kMinusInfinity);
   selection.lse_local = near_of_heads.lse.transpose(0, 1);
   selection.gate = layer.gate(input.q_pre_rope);
-  const PickedTokens picked = select_tokens(selection, model_.rule, model_.gates[static_cast<size_t>(input.layer)]);
+  const PickedTokens picked =
+      select_tokens(selection, selection_.rule, selection_.gates[static_cast<size_t>(input.layer)]);
   SelectionCounts& counts = counts_[static_cast<size_t>(input.layer)];
   counts.rows += picked.counts.numel();
   counts.far_tokens += picked.counts.sum().item<int64_t>();
@@ -118,7 +128,7 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   const at::Tensor index_keys = layer.heads.empty() ? at::Tensor() : append_index_keys(input);
   const int64_t num_new = input.q.size(0);
-  const int64_t sparse_row = num_new == 1 ? 0 : std::clamp<int64_t>(sparse_from_ - input.first_position, 0, num_new);
+  const int64_t sparse_row = std::clamp<int64_t>(sparse_from_ - input.first_position, 0, num_new);
   std::vector<at::Tensor> outs;
   if (sparse_row > 0) {
     outs.push_back(prefill_.forward(rows_of(input, 0, sparse_row)));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "model/attend.h"
@@ -14,12 +15,20 @@
 
 namespace retrosparse {
 
+/// How much is picked: the rule and its settings.
+struct SelectionSettings {
+  SelectionRule rule = SelectionRule::kTopP;
+  std::vector<std::vector<GateSettings>> gates;  ///< [layer][its retrieval heads]
+
+  /// The same for every retrieval head of a plan.
+  static SelectionSettings uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate);
+};
+
 /// A converted model's settings: what config.json says under "retrosparse", and the indexer.
 struct SparseModel {
   HeadPlan plan;
   Indexer indexer;
-  SelectionRule rule = SelectionRule::kTopP;
-  std::vector<std::vector<GateSettings>> gates;  ///< [layer][its retrieval heads]
+  SelectionSettings selection;
 };
 
 /// How much the sparse rows picked.
@@ -44,9 +53,12 @@ class SparseAttention : public Attention {
   /// `model` must outlive this object.
   explicit SparseAttention(const SparseModel& model);
 
-  /// Rows from this position on are sparse, as in decoding; the default: only single-token steps are. Set it to the
-  /// first label row to score a whole answer in one pass.
+  /// Rows from this position on are sparse; before it, and by default everywhere, they are prefill rows. To generate, set
+  /// it to the prompt's length; to score a whole answer in one pass, to its first label row.
   void set_sparse_from(int64_t position) { sparse_from_ = position; }
+
+  /// Picks by other settings than the model's from now on.
+  void set_selection(SelectionSettings selection) { selection_ = std::move(selection); }
 
   at::Tensor forward(const AttentionInput& input) override;
 
@@ -63,6 +75,7 @@ class SparseAttention : public Attention {
   at::Tensor sparse_block(const AttentionInput& input, const at::Tensor& index_keys);
 
   const SparseModel& model_;
+  SelectionSettings selection_;
   PlannedAttention prefill_;
   int64_t sparse_from_ = std::numeric_limits<int64_t>::max();
   std::vector<IndexKeys> index_;

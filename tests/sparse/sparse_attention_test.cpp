@@ -43,9 +43,9 @@ class SparseAttentionTest : public testing::TestWithParam<SelectionRule> {
     for (const at::Tensor& tensor : model_.indexer.gates()) {
       tensor.copy_(at::randn(tensor.sizes()) * 0.3);
     }
-    model_.rule = GetParam();
+    model_.selection.rule = GetParam();
     // No p that a sum of equal shares hits exactly: there one rounding more or less decides.
-    model_.gates = {{{0.6123, 2, 30}, {0.9017, 5, 12}, {0.9713, 0, 200}}};
+    model_.selection.gates = {{{0.6123, 2, 30}, {0.9017, 5, 12}, {0.9713, 0, 200}}};
     const auto random = [](int64_t heads) { return at::randn({kTokens, heads, kHeadDim}); };
     whole_ = {0, 0, kScale, random(kHeads), random(kGroups), random(kHeads), random(kGroups), random(kGroups)};
   }
@@ -64,7 +64,7 @@ class SparseAttentionTest : public testing::TestWithParam<SelectionRule> {
   // The keys that a retrieval head (by its place among them) attends to at a position, by the rule's text.
   std::vector<int64_t> keys_by_the_rule(size_t place, int64_t row) const {
     const LayerIndexer& layer = model_.indexer.layers[0];
-    const GateSettings& settings = model_.gates[0][place];
+    const GateSettings& settings = model_.selection.gates[0][place];
     const int64_t head = layer.heads[place], group = head / (kHeads / kGroups);
     const int64_t group_place = group;  // every group holds a retrieval head here
     const at::Tensor index_query = layer.q_proj[static_cast<int64_t>(place)].matmul(whole_.q_pre_rope[row][head]);
@@ -76,15 +76,15 @@ class SparseAttentionTest : public testing::TestWithParam<SelectionRule> {
     for (const int64_t key : all) {
       (key < 3 || key > row - 20 ? local : far).push_back(key);
     }
-    std::vector<int64_t> order = model_.rule == SelectionRule::kPaper ? all : far;
+    std::vector<int64_t> order = model_.selection.rule == SelectionRule::kPaper ? all : far;
     std::stable_sort(order.begin(), order.end(),
                      [&](int64_t a, int64_t b) { return z[static_cast<size_t>(a)] > z[static_cast<size_t>(b)]; });
     size_t count = 0;
-    if (model_.rule == SelectionRule::kTopK) {
+    if (model_.selection.rule == SelectionRule::kTopK) {
       count = static_cast<size_t>(settings.max_tokens);
     } else {
       double target = settings.p;
-      if (model_.rule == SelectionRule::kTopP && !far.empty()) {
+      if (model_.selection.rule == SelectionRule::kTopP && !far.empty()) {
         const double gate = (layer.gate_weight[static_cast<int64_t>(place)].dot(whole_.q_pre_rope[row][head]) +
                              layer.gate_bias[static_cast<int64_t>(place)])
                                 .item<double>();
@@ -95,7 +95,7 @@ class SparseAttentionTest : public testing::TestWithParam<SelectionRule> {
       for (double sum = 0; count < order.size() && sum < target; ++count) {
         sum += std::exp(z[static_cast<size_t>(order[count])] - total);
       }
-      if (model_.rule == SelectionRule::kTopP) {
+      if (model_.selection.rule == SelectionRule::kTopP) {
         count = std::clamp(count, static_cast<size_t>(settings.min_tokens), static_cast<size_t>(settings.max_tokens));
       }
     }
@@ -152,6 +152,7 @@ TEST_P(SparseAttentionTest, SparseRowsOfOnePassFollowTheRule) {
 
 TEST_P(SparseAttentionTest, DecodingTokenByTokenFollowsTheRule) {
   SparseAttention attention(model_);
+  attention.set_sparse_from(100);
   const at::Tensor want = expected(100);
   std::vector<at::Tensor> got{attention.forward(rows(0, 64)), attention.forward(rows(64, 36))};
   for (int64_t row = 100; row < kTokens; ++row) {

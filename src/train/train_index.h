@@ -1,0 +1,52 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#include "data/data_stream.h"
+#include "dist/process_group.h"
+#include "model/model.h"
+#include "sparse/head_plan.h"
+#include "sparse/indexer.h"
+#include "train/adamw.h"
+#include "train/index_loss.h"
+
+namespace retrosparse {
+
+struct IndexTrainingOptions {
+  int64_t steps = 600;
+  int64_t rows_per_document = 512;  ///< rows of each document whose attention is learned
+  double learning_rate = 1e-3;
+  int64_t warmup = 100;
+  IndexTarget target = IndexTarget::kFar;
+  bool dense_backbone = false;  ///< the frozen model runs dense; else as planned, which is what it will see later
+  uint64_t seed = 0;
+  int64_t save_every = 50;  ///< steps between two saved states
+  AdamWOptions adamw;
+};
+
+/// What one step measured, over all ranks and retrieval heads.
+struct IndexTrainingStep {
+  int64_t step = 0;
+  double kl = 0;             ///< KL(true || index) in nats, rows weighted as the target says
+  double unweighted_kl = 0;  ///< every row counting 1
+  double gate_loss = 0;      ///< binary cross-entropy of the far-mass estimate
+  double learning_rate = 0, gradient_norm = 0, seconds = 0;
+};
+
+enum class TrainingEnd { kFinished, kInterrupted };
+
+/// Stage 1 of arXiv 2605.16928: trains the index and its gate against the attention of the frozen model, one document a
+/// step and rank; AdamW, warm-up, cosine. `indexer` holds the start and receives the result.
+///
+/// Writes into `folder`: metrics.jsonl, a line each step; state/, replaced atomically every `save_every` steps and when
+/// the user interrupts, from which the next call with the same inputs goes on (on the CPU to the same bits); and at the
+/// end indexer.safetensors. Throws Error, naming the step, for a loss that is not finite (the last good state stays),
+/// for documents that are too short to have far keys, and for a state of another run.
+TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& indexer, DataStream& data,
+                        const IndexTrainingOptions& options, const dist::ProcessGroup& group,
+                        const std::filesystem::path& folder,
+                        const std::function<void(const IndexTrainingStep&)>& on_step = {});
+
+}  // namespace retrosparse

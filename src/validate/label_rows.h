@@ -1,0 +1,64 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "model/model.h"
+#include "sparse/sparse_attention.h"
+
+namespace retrosparse {
+
+/// The rows of a sample that are scored: row r predicts token r + 1. Ascending, not empty.
+struct LabelRows {
+  std::vector<int64_t> rows;
+  std::vector<int64_t> targets;  ///< the tokens that they should predict
+
+  int64_t first() const { return rows.front(); }
+};
+
+/// One sample whose prompt has been prefilled once, as the converted model prefills it, so that its label rows can be
+/// run again and again with other selections: a whole curve costs little more than one point.
+class PrefilledSample {
+ public:
+  /// Runs the tokens before the first label row. Both references must outlive this object.
+  PrefilledSample(const Model& model, const SparseModel& sparse, const std::vector<int64_t>& ids, LabelRows labels,
+                  int64_t chunk);
+
+  const LabelRows& labels() const { return labels_; }
+
+  /// Scores of the label rows, float32 [n, vocab], with the retrieval heads dense: what sparse ones are compared with.
+  at::Tensor with_dense_retrieval();
+
+  /// The same with the retrieval heads picking by `selection`; writes what they picked.
+  at::Tensor with_selection(const SelectionSettings& selection, SelectionCounts* counts = nullptr);
+
+ private:
+  at::Tensor run();  // the rows from the first label row on, and then forgets them
+
+  const Model& model_;
+  std::vector<int64_t> tail_;  // ids from the first label row to the last
+  LabelRows labels_;
+  KvCache cache_;
+  SparseAttention attention_;
+};
+
+/// The unconverted model's scores of the label rows, float32 [n, vocab]: every head dense.
+at::Tensor dense_label_logits(const Model& model, const std::vector<int64_t>& ids, const LabelRows& labels,
+                              int64_t chunk);
+
+/// What the scores say about the rows, sums over rows.
+struct LabelScores {
+  int64_t rows = 0;
+  int64_t correct = 0;  ///< rows whose likeliest token is the target
+  bool all_correct = true;
+  double nll = 0;  ///< negative log-likelihood of the targets, nats
+  double kl = 0;   ///< KL(reference || these scores), nats; 0 without a reference
+
+  void add(const LabelScores& other);
+};
+
+/// logits and reference [n, vocab]; an undefined reference leaves kl at 0.
+LabelScores score_rows(const at::Tensor& logits, const std::vector<int64_t>& targets, const at::Tensor& reference = {});
+
+}  // namespace retrosparse
