@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   app.footer("retrosparse SUBCOMMAND --help shows the options and an example of each.");
   cli::add_inspect(app);
   cli::add_plan(app);
+  cli::add_tokenize(app);
   cli::add_generate(app);
   try {
     app.parse(argc, argv);
