@@ -186,6 +186,7 @@ void run_generate(const GenerateArguments& arguments) {
   const auto prompt_length = static_cast<int64_t>(prompt.size());
   const std::unique_ptr<Attention> attention = make_attention(arguments, config, device);
   warn_of_length(config, prompt_length, arguments.max_new_tokens);
+  const InterruptGuard interrupts;  // from here on there is a file to tidy up
   std::optional<SafetensorsStream> logits;
   if (arguments.logits) {
     logits.emplace(*arguments.logits, "logits", at::kFloat, std::vector{prompt_length, config.vocab_size});
@@ -210,7 +211,6 @@ void run_generate(const GenerateArguments& arguments) {
   WatchedAttention watched(*attention, config.num_hidden_layers, prompt_length, arguments.prefill_chunk);
   options.attention = &watched;
 
-  const InterruptGuard interrupts;
   Outcome outcome;
   outcome.prompt_tokens = prompt_length;
   outcome.ids = generate(model, prompt, options, &outcome.times);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/usage.h"
@@ -67,7 +68,7 @@ int run(int argc, char** argv) {
     return fail(kUsage, cli::usage_message(app, error));
   } catch (const cli::UsageError& error) {
     return fail(kUsage, error.what());
-  } catch (const cli::Interrupted&) {
+  } catch (const Interrupted&) {
     return fail(kInterrupted, "interrupted");
   } catch (const Error& error) {
     return fail(kError, error.what());
