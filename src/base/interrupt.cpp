@@ -45,4 +45,10 @@ bool InterruptGuard::requested() {
   return stop_requested;
 }
 
+void InterruptGuard::check() {
+  if (requested()) {
+    throw Interrupted();
+  }
+}
+
 }  // namespace retrosparse

@@ -3,6 +3,9 @@
 
 namespace retrosparse {
 
+/// Thrown where the process was asked to stop and work is given up; a command ends with exit code 130.
+struct Interrupted {};
+
 /// While one of these lives, the first SIGINT (Ctrl-C) or SIGTERM does not end the process but sets a flag that long
 /// work polls between two steps, so that it can save its state; the second one ends the process at once. The destructor
 /// restores what was before. One at a time.
@@ -18,6 +21,9 @@ class InterruptGuard {
 
   /// Whether the process was asked to stop. False where no guard lives.
   static bool requested();
+
+  /// Throws Interrupted if so: for work that has no state to save.
+  static void check();
 
  private:
   struct sigaction old_interrupt_ {};

@@ -17,9 +17,6 @@ struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The user asked to stop, with Ctrl-C or SIGTERM: exit code 130.
-struct Interrupted {};
-
 /// A subcommand whose --help ends with `example` and which calls `run` once the whole command line was understood. It
 /// gets the options that every subcommand has: --quiet, --verbose and --threads.
 CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& description,

@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/format.h"
 #include "base/interrupt.h"
 #include "base/json.h"
@@ -22,6 +21,8 @@
 #include "cli/common.h"
 #include "cli/memory.h"
 #include "cli/output.h"
+#include "cli/prompt.h"
+#include "cli/text_stream.h"
 #include "cli/watched_attention.h"
 #include "model/dense_attention.h"
 #include "model/planned_attention.h"
@@ -31,7 +32,7 @@ namespace {
 
 struct GenerateArguments {
   std::string model;
-  std::optional<std::string> prompt_ids;
+  PromptOptions prompt;
   int64_t max_new_tokens = 64;
   SamplingOptions sampling;
   bool ignore_eos = false;
@@ -41,13 +42,19 @@ struct GenerateArguments {
   int64_t sink_tokens = 4;
   std::optional<std::string> dense_heads;
   DeviceOptions device;
+  bool ids = false;
   bool json = false;
 };
 
-std::vector<int64_t> read_prompt(const GenerateArguments& arguments, const ModelConfig& config) {
-  std::vector<int64_t> ids = parse_ids(read_text(*arguments.prompt_ids), *arguments.prompt_ids);
-  check_ids(ids, config.vocab_size, *arguments.prompt_ids);
-  return ids;
+// Needed to read a text; to write one it is used where there is one, so that models without a tokenizer run too.
+std::optional<Tokenizer> load_tokenizer(const GenerateArguments& arguments) {
+  if (arguments.prompt.is_text()) {
+    return Tokenizer::from_folder(arguments.model);
+  }
+  if (arguments.ids || !std::filesystem::exists(std::filesystem::path(arguments.model) / "tokenizer.json")) {
+    return std::nullopt;
+  }
+  return Tokenizer::from_folder(arguments.model);
 }
 
 void warn_of_length(const ModelConfig& config, int64_t prompt_length, int64_t max_new_tokens) {
@@ -97,6 +104,7 @@ std::unique_ptr<Attention> make_attention(const GenerateArguments& arguments, co
 struct Outcome {
   int64_t prompt_tokens = 0;
   std::vector<int64_t> ids;
+  std::string text;      // empty without a tokenizer
   bool stopped = false;  // by a stop id, which is not among `ids` but cost a forward pass
   GenerateTimes times;
   uint64_t peak_memory = 0;
@@ -123,6 +131,7 @@ void log_speed(const Outcome& outcome) {
 nlohmann::ordered_json to_json(const Outcome& outcome) {
   return {{"prompt_tokens", outcome.prompt_tokens},
           {"ids", outcome.ids},
+          {"text", outcome.text},
           {"stopped_by", outcome.stopped ? "end of sequence" : "length"},
           {"prefill_seconds", outcome.times.prefill_seconds},
           {"decode_seconds", outcome.times.decode_seconds},
@@ -132,20 +141,57 @@ nlohmann::ordered_json to_json(const Outcome& outcome) {
           {"peak_memory_bytes", outcome.peak_memory}};
 }
 
+// Collects the text of the new tokens, and shows it, or the ids, as they come.
+class TokenOutput {
+ public:
+  TokenOutput(const std::optional<Tokenizer>& tokenizer, bool ids, bool silent) : ids_(ids), silent_(silent) {
+    if (tokenizer) {
+      stream_.emplace(*tokenizer);
+    }
+  }
+
+  void push(int64_t id) {
+    const std::string piece = stream_ ? stream_->push(id) : "";
+    text_ += piece;
+    show(ids_ || !stream_ ? fmt::format("{} ", id) : piece);
+  }
+
+  void finish() {
+    const std::string rest = stream_ ? stream_->finish() : "";
+    text_ += rest;
+    show(ids_ ? "\n" : rest + "\n");
+  }
+
+  const std::string& text() const { return text_; }
+
+ private:
+  void show(const std::string& text) const {
+    if (!silent_) {
+      print(text);
+    }
+  }
+
+  std::optional<TextStream> stream_;
+  bool ids_, silent_;
+  std::string text_;
+};
+
 void run_generate(const GenerateArguments& arguments) {
+  check_one_source(arguments.prompt);
   const at::Device device = arguments.device.resolve_device();
   // Everything that can be wrong is looked at before the weights are read.
   const ModelConfig config = ModelConfig::read(arguments.model);
-  const std::vector<int64_t> prompt = read_prompt(arguments, config);
+  const std::optional<Tokenizer> tokenizer = load_tokenizer(arguments);
+  const std::vector<int64_t> prompt = read_prompt(arguments.prompt, tokenizer ? &*tokenizer : nullptr, config);
   const auto prompt_length = static_cast<int64_t>(prompt.size());
   const std::unique_ptr<Attention> attention = make_attention(arguments, config, device);
   warn_of_length(config, prompt_length, arguments.max_new_tokens);
+  const InterruptGuard interrupts;  // from here on there is a file to tidy up
   std::optional<SafetensorsStream> logits;
   if (arguments.logits) {
     logits.emplace(*arguments.logits, "logits", at::kFloat, std::vector{prompt_length, config.vocab_size});
   }
 
-  const InterruptGuard interrupts;
   GenerateOptions options;
   options.max_new_tokens = arguments.max_new_tokens;
   options.prefill_chunk = arguments.prefill_chunk;
@@ -156,11 +202,9 @@ void run_generate(const GenerateArguments& arguments) {
   if (logits) {
     options.on_prompt_logits = [&](int64_t, const at::Tensor& rows) { logits->append(rows); };
   }
-  const bool stream = !arguments.json;
+  TokenOutput output(tokenizer, arguments.ids, arguments.json);
   options.on_token = [&](int64_t id) {
-    if (stream) {
-      print(fmt::format("{} ", id));
-    }
+    output.push(id);
     return true;
   };
   const Model model = Model::load(arguments.model, device, arguments.device.resolve_dtype(device));
@@ -175,7 +219,8 @@ void run_generate(const GenerateArguments& arguments) {
   if (logits) {
     logits->commit();
   }
-  print(stream ? "\n" : "");
+  output.finish();
+  outcome.text = output.text();
   if (arguments.json) {
     print_json(to_json(outcome));
   }
@@ -216,15 +261,14 @@ void add_generate(CLI::App& app) {
                   "--max-new-tokens 8",
                   [arguments] { run_generate(*arguments); });
   add_model_option(command, arguments->model);
-  command.add_option("--prompt-ids", arguments->prompt_ids, "token ids: a JSON array, or separated by white space")
-      ->type_name("FILE")
-      ->required();
+  add_prompt_options(command, arguments->prompt);
   add_sampling_options(command, *arguments);
   command.add_option("--logits", arguments->logits, "write the prompt's logits: tensor 'logits', float32 [T, vocab]")
       ->type_name("FILE.safetensors");
   command.add_option("--prefill-chunk", arguments->prefill_chunk, "prompt tokens in one forward pass")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  command.add_flag("--ids", arguments->ids, "print token ids instead of text");
   add_attention_options(command, *arguments);
   add_device_options(command, arguments->device);
   add_json_option(command, arguments->json);

@@ -147,6 +147,7 @@ void run_inspect(const InspectArguments& arguments) {
     print_json(to_json(inspection, arguments.tensors));
   } else {
     print(arguments.model + "\n" + describe_config(inspection) + describe_weights(inspection));
+    print(inspection.tokenizer.empty() ? "" : field("tokenizer", inspection.tokenizer));
     if (arguments.tensors && inspection.checkpoint) {
       print(tensor_table(*inspection.checkpoint));
     }

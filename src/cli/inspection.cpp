@@ -1,8 +1,12 @@
 #include "cli/inspection.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "text/tokenizer.h"
 
 namespace retrosparse::cli {
 
@@ -28,6 +32,14 @@ void add_weights(Inspection& inspection, const fs::path& folder) {
         inspection.tied_storage.push_back(name);
       }
     }
+  }
+}
+
+std::string describe_tokenizer(const fs::path& folder) {
+  try {
+    return fmt::format("byte-level BPE, {} tokens", Tokenizer::from_folder(folder).vocab_size());
+  } catch (const Error& error) {
+    return fmt::format("none that can be used: {}", error.what());
   }
 }
 
@@ -121,7 +133,10 @@ Inspection inspect_model(const fs::path& path) {
   inspection.parameters = count_parameters(inspection.config);
   if (!fs::is_directory(path)) {
     inspection.no_weights = "only config.json was looked at";
-  } else if (fs::exists(path / kSingleFile) || fs::exists(path / kIndexFile)) {
+    return inspection;
+  }
+  inspection.tokenizer = describe_tokenizer(path);
+  if (fs::exists(path / kSingleFile) || fs::exists(path / kIndexFile)) {
     add_weights(inspection, path);
   } else {
     try {
@@ -156,6 +171,7 @@ ordered_json to_json(const Inspection& inspection, bool tensors) {
     json["weights"] = nullptr;
     json["no_weights"] = inspection.no_weights;
   }
+  json["tokenizer"] = inspection.tokenizer;
   return json;
 }
 

@@ -30,6 +30,9 @@ struct Inspection {
   std::vector<std::string> tied_storage;  ///< under which names a tied embedding is stored
   TensorMatch match;                      ///< empty where there are no weights
 
+  /// What of a tokenizer there is: "byte-level BPE, 4096 tokens", or why none can be used.
+  std::string tokenizer;
+
   /// Error where the weights are there and the model cannot be loaded from them.
   void check() const;
 };

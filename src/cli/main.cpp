@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/usage.h"
@@ -56,6 +57,7 @@ int run(int argc, char** argv) {
   app.footer("retrosparse SUBCOMMAND --help shows the options and an example of each.");
   cli::add_inspect(app);
   cli::add_plan(app);
+  cli::add_tokenize(app);
   cli::add_generate(app);
   try {
     app.parse(argc, argv);
@@ -66,7 +68,7 @@ int run(int argc, char** argv) {
     return fail(kUsage, cli::usage_message(app, error));
   } catch (const cli::UsageError& error) {
     return fail(kUsage, error.what());
-  } catch (const cli::Interrupted&) {
+  } catch (const Interrupted&) {
     return fail(kInterrupted, "interrupted");
   } catch (const Error& error) {
     return fail(kError, error.what());

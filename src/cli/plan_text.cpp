@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 
 #include "base/format.h"
 #include "cli/output.h"
@@ -116,34 +118,46 @@ std::string fit_text(const PlanView& view) {
          fmt::format("  {:.0f}% of the memory is used; weights and cache are split evenly.\n", 100 * kUsableMemory);
 }
 
-std::vector<std::string> times_row(const PlanView& view, std::string name, const GpuFit& fit, const LengthCost& cost) {
-  if (fit.count == 0) {
-    return {std::move(name), "", "", "", ""};
+// The two prefill times, then the two decode times; those of a cache that does not fit beside the weights are left out.
+std::vector<std::string> times(const PlanView& view, const GpuFit& fit, const LengthCost& cost) {
+  const auto tokens = static_cast<double>(cost.tokens);
+  const auto time = [&](double most_tokens, const Work& work) {
+    return tokens <= most_tokens ? seconds_text(seconds_on(view, fit, work)) : std::string("does not fit");
+  };
+  return {time(fit.tokens_dense, cost.prefill_dense), time(fit.tokens_sparse, cost.prefill_sparse),
+          time(fit.tokens_dense, cost.decode_dense), time(fit.tokens_sparse, cost.decode_sparse)};
+}
+
+// The longest of the lengths whose dense cache fits, so that there is something to compare with; else the shortest.
+const LengthCost& longest_that_fits(const PlanView& view, const GpuFit& fit) {
+  const LengthCost* best = &*std::ranges::min_element(view.report.lengths, {}, &LengthCost::tokens);
+  for (const LengthCost& cost : view.report.lengths) {
+    if (static_cast<double>(cost.tokens) <= fit.tokens_dense && cost.tokens > best->tokens) {
+      best = &cost;
+    }
   }
-  return {std::move(name), seconds_text(seconds_on(view, fit, cost.prefill_dense)),
-          seconds_text(seconds_on(view, fit, cost.prefill_sparse)),
-          seconds_text(seconds_on(view, fit, cost.decode_dense)),
-          seconds_text(seconds_on(view, fit, cost.decode_sparse))};
+  return *best;
 }
 
 std::string times_text(const PlanView& view) {
   const std::vector<GpuFit>& gpus = view.report.gpus;
-  const bool one_gpu = gpus.size() == 1;
-  const auto gpu_name = [](const GpuFit& fit) { return fmt::format("{} x {}", fit.count, fit.gpu->name); };
-  const LengthCost& longest = view.report.lengths.back();
-  const std::string title =
-      one_gpu ? gpu_name(gpus.front()) : fmt::format("at {} tokens", tokens_text(static_cast<double>(longest.tokens)));
-  Table table({title, "prefill, dense", "sparse", "decode of a token, dense", "sparse"});
-  if (one_gpu) {
-    for (const LengthCost& cost : view.report.lengths) {
-      table.add(times_row(view, tokens_text(static_cast<double>(cost.tokens)), gpus.front(), cost));
-    }
-  } else {
-    for (const GpuFit& fit : gpus) {
-      table.add(times_row(view, gpu_name(fit), fit, longest));
+  Table table({"least time", "tokens", "prefill, dense", "sparse", "decode of a token, dense", "sparse"});
+  const auto add = [&](const GpuFit& fit, const LengthCost& cost) {
+    std::vector<std::string> row = {fmt::format("{} x {}", fit.count, fit.gpu->name),
+                                    tokens_text(static_cast<double>(cost.tokens))};
+    std::ranges::move(times(view, fit, cost), std::back_inserter(row));
+    table.add(std::move(row));
+  };
+  for (const GpuFit& fit : gpus) {
+    if (fit.count > 0 && gpus.size() > 1) {
+      add(fit, longest_that_fits(view, fit));
+    } else if (fit.count > 0) {
+      for (const LengthCost& cost : view.report.lengths) {
+        add(fit, cost);
+      }
     }
   }
-  return table.text() + "  The least that the datasheet's FLOPs and bandwidth allow; real programs take longer.\n";
+  return table.text() + "  What the datasheet's FLOPs and bandwidth allow at best; real programs take longer.\n";
 }
 
 }  // namespace

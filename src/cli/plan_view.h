@@ -19,7 +19,7 @@ struct PlanView {
 /// The least time that this many of these GPUs need, in the view's dtype. fit.count > 0.
 double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work);
 
-/// Tables for a terminal. With one GPU in the report its times for every length, else those of the longest for all.
+/// Tables for a terminal. Times for every length where the report has one GPU, else for the longest that fits on each.
 std::string plan_text(const PlanView& view);
 
 /// All figures, in bytes, FLOPs and seconds.

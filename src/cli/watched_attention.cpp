@@ -1,7 +1,6 @@
 #include "cli/watched_attention.h"
 
 #include "base/interrupt.h"
-#include "cli/common.h"
 
 namespace retrosparse::cli {
 
@@ -13,9 +12,7 @@ WatchedAttention::WatchedAttention(Attention& inner, int64_t num_layers, int64_t
 }
 
 at::Tensor WatchedAttention::forward(const AttentionInput& input) {
-  if (InterruptGuard::requested()) {
-    throw Interrupted();
-  }
+  InterruptGuard::check();
   at::Tensor out = inner_.forward(input);
   if (prefill_ && input.layer == num_layers_ - 1) {
     prefill_->advance(input.q.size(0));

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "model/tensor_match.h"
@@ -131,6 +132,7 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& confi
   }
   Progress progress("load weights", static_cast<int64_t>(bindings.size()), "tensors");
   for (const TensorBinding& binding : bindings) {
+    InterruptGuard::check();
     at::Tensor view = binding.view;
     view.copy_(checkpoint.tensor(match.stored_as.at(binding.name)));
     progress.advance(1);

@@ -53,6 +53,7 @@ ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::
 /// Reads a checkpoint, converting to `dtype`. Stored tensors must be float32, float16 or bfloat16. Throws Error naming
 /// every missing tensor, or the first one of wrong shape or dtype; tensors that are there but not needed are logged as
 /// a warning. Tied embeddings may be stored under either name.
+/// Throws Interrupted where an InterruptGuard lives and the user asks to stop.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, at::Device device,
                           at::ScalarType dtype);
 

@@ -18,6 +18,15 @@ TEST(Interrupt, TheFirstSignalSetsTheFlag) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "\nstopping after this step; once more to stop at once\n");
 }
 
+TEST(Interrupt, CheckThrowsOnceAsked) {
+  testing::internal::CaptureStderr();
+  const InterruptGuard guard;
+  EXPECT_NO_THROW(InterruptGuard::check());
+  ::raise(SIGINT);
+  EXPECT_THROW(InterruptGuard::check(), Interrupted);
+  testing::internal::GetCapturedStderr();
+}
+
 TEST(InterruptDeathTest, TheSecondSignalEndsTheProcess) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(
