@@ -8,8 +8,8 @@ namespace retrosparse {
 ///   throw Error("wrong shape").file(path).tensor(name).expected("[64, 32]").found("[32, 64]");
 /// and what() reads
 ///   model.safetensors: tensor 'a.weight': wrong shape: expected [64, 32], found [32, 64]
-/// Every command prints it on one line of stderr and exits with code 1. A broken invariant of our own code is not an
-/// Error but a std::logic_error.
+/// It is always one line of printable UTF-8. Every command prints it on stderr and exits with code 1. A broken
+/// invariant of our own code is not an Error but a std::logic_error.
 class Error : public std::exception {
  public:
   explicit Error(std::string problem);

@@ -162,6 +162,9 @@ JsonObject JsonObject::read(const std::filesystem::path& path) {
 }
 
 JsonObject JsonObject::parse(std::string_view text, std::string file) {
+  if (text.find('\0') != std::string_view::npos) {  // the library would take it for the end of the text
+    throw Error("not valid json: holds a zero byte").file(std::move(file));
+  }
   json document;
   try {
     document = json::parse(text);

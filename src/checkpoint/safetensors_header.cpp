@@ -1,6 +1,7 @@
 #include "checkpoint/safetensors_header.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <bit>
@@ -165,6 +166,25 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, uin
   }
   check_layout(json_header, header.tensors, file_size - header.data_begin);
   return header;
+}
+
+std::string safetensors_header_bytes(std::span<const TensorInfo> tensors,
+                                     const std::map<std::string, std::string>& metadata) {
+  std::vector<std::string> entries;
+  if (!metadata.empty()) {
+    entries.push_back("\"__metadata__\":" + json(metadata).dump(-1, ' ', false, json::error_handler_t::replace));
+  }
+  for (const TensorInfo& info : tensors) {
+    const nlohmann::ordered_json entry = {
+        {"dtype", dtype_name(info.dtype).value()}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
+    entries.push_back(json(info.name).dump() + ":" + entry.dump());
+  }
+  std::string text = fmt::format("{{{}}}", fmt::join(entries, ","));
+  text.resize((text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes, ' ');
+  const uint64_t length = text.size();
+  std::string bytes(kLengthBytes, '\0');
+  std::memcpy(bytes.data(), &length, kLengthBytes);
+  return bytes + text;
 }
 
 }  // namespace retrosparse

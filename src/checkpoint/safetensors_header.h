@@ -30,4 +30,10 @@ struct SafetensorsHeader {
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, uint64_t file_size,
                                            const std::string& file_name);
 
+/// What a file starts with whose data section holds `tensors` in the order of their offsets: the length and the header,
+/// padded to 8 bytes, metadata first and by name. What parse_safetensors_header makes of it are the same tensors.
+/// Metadata that is not UTF-8 (a path, say) gets replacement characters.
+std::string safetensors_header_bytes(std::span<const TensorInfo> tensors,
+                                     const std::map<std::string, std::string>& metadata);
+
 }  // namespace retrosparse

@@ -1,7 +1,6 @@
 #include "checkpoint/safetensors_writer.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -15,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/safetensors_header.h"
 #include "checkpoint/tensor_info.h"
 
 namespace retrosparse {
@@ -54,36 +54,18 @@ std::vector<const NamedTensor*> layout_order(const std::vector<const NamedTensor
   return order;
 }
 
-std::string header_text(const std::vector<const NamedTensor*>& order, const Metadata& metadata) {
-  using nlohmann::json;
-  std::vector<std::string> entries;
-  if (!metadata.empty()) {
-    // A path or a date in odd bytes is no reason to fail: what is not UTF-8 becomes a replacement character.
-    entries.push_back("\"__metadata__\":" + json(metadata).dump(-1, ' ', false, json::error_handler_t::replace));
-  }
-  uint64_t offset = 0;
-  for (const NamedTensor* named : order) {
-    const auto& [name, tensor] = *named;
-    nlohmann::ordered_json entry;
-    entry["dtype"] = dtype_name(tensor.scalar_type()).value();
-    entry["shape"] = tensor.sizes().vec();
-    entry["data_offsets"] = {offset, offset + tensor.nbytes()};
-    offset += tensor.nbytes();
-    entries.push_back(json(name).dump() + ":" + entry.dump());
-  }
-  std::string text = fmt::format("{{{}}}", fmt::join(entries, ","));
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
-}
-
 /// The file with everything written into it, not yet in place.
 AtomicFile stage(const fs::path& path, const std::vector<const NamedTensor*>& tensors, const Metadata& metadata) {
   const std::vector<const NamedTensor*> order = layout_order(tensors);
-  const std::string header = header_text(order, metadata);
-  const uint64_t length = header.size();
+  std::vector<TensorInfo> infos;
+  uint64_t offset = 0;
+  for (const NamedTensor* named : order) {
+    const auto& [name, tensor] = *named;
+    infos.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), offset, offset + tensor.nbytes()});
+    offset += tensor.nbytes();
+  }
   AtomicFile file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(header);
+  file.write(safetensors_header_bytes(infos, metadata));
   for (const NamedTensor* named : order) {
     const at::Tensor plain = named->second.detach().cpu().resolve_conj().resolve_neg().contiguous();
     file.write(std::span(static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()));

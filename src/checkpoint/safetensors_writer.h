@@ -11,6 +11,7 @@ namespace retrosparse {
 /// Writes one safetensors file, atomically (see AtomicFile) and one tensor at a time. Tensors may be on any device and
 /// have any strides; views that share memory are written as often as they are named. The same input gives the same
 /// bytes, which are also those of the format's own library: wide dtypes first, then by name, the header padded to 8.
+/// (That library puts metadata into a random order, we put it by name.)
 /// Error: not writable, disk full, a tensor that is undefined, without data, sparse, quantised, of a dtype that the
 /// format does not have, or named __metadata__.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,

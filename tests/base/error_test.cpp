@@ -16,5 +16,10 @@ TEST(Error, LeavesOutWhatIsNotKnown) {
                "key 'rope.theta': not a number: found 'x'");
 }
 
+TEST(Error, IsOneLineOfPrintableText) {
+  EXPECT_STREQ(Error("bad").tensor("a\n\x1b[2J\x7f").found("\"é€😀\xff\xc3\"").what(),
+               "tensor 'a\\x0a\\x1b[2J\\x7f': bad: found \"é€😀\\xff\\xc3\"");
+}
+
 }  // namespace
 }  // namespace retrosparse

@@ -104,6 +104,7 @@ TEST(Json, RefusesWhatIsNoJsonObject) {
   }
   EXPECT_EQ(error_of([&] { parse("[1]"); }),
             "config.json: not an object at the top: expected an object {...}, found a list");
+  EXPECT_EQ(error_of([&] { parse(std::string_view("{}\0", 3)); }), "config.json: not valid json: holds a zero byte");
   EXPECT_NO_THROW(parse("{\"a\": 1, \"a\": 2}"));
 }
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "base/testing.h"
 #include "checkpoint/bytes.h"
 
@@ -49,6 +51,22 @@ TEST(SafetensorsHeader, KnowsEveryDtypeByItsName) {
               *dtype);
   }
   EXPECT_EQ(dtype_name(at::ScalarType::QInt8), std::nullopt);
+}
+
+TEST(SafetensorsHeader, ReadsWhatItWrites) {
+  const std::vector<TensorInfo> tensors = {{"b \"quoted\"", at::ScalarType::Long, {2, 3}, 0, 48},
+                                           {"a", at::ScalarType::Float, {}, 48, 52},
+                                           {"é\n", at::ScalarType::Bool, {0, 9}, 52, 52}};
+  const std::string bytes = safetensors_header_bytes(tensors, {{"note", "a \xff b"}});
+  EXPECT_EQ(bytes.size() % 8, 0U);
+  const SafetensorsHeader header = parse_bytes(bytes + std::string(52, ' '));
+  EXPECT_EQ(header.metadata.at("note"), "a \xef\xbf\xbd b") << "U+FFFD";
+  ASSERT_EQ(header.tensors.size(), tensors.size());
+  for (const TensorInfo& info : tensors) {
+    const TensorInfo& read = header.tensors.at(info.name);
+    EXPECT_EQ(std::tie(read.name, read.dtype, read.shape, read.begin, read.end),
+              std::tie(info.name, info.dtype, info.shape, info.begin, info.end));
+  }
 }
 
 TEST(SafetensorsHeader, RefusesFilesThatAreTooShort) {

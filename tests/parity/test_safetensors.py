@@ -48,11 +48,21 @@ def same(a, b):
     return a.keys() == b.keys() and all(bits(a[name]) == bits(b[name]) for name in a)
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"z": "1", "a": "tab\t", "é": "\u0001\\"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"é\t": "\u0001\\"}])
 def test_a_rewrite_of_a_reference_file_is_byte_identical(tool, tmp_path, metadata):
     safetensors.torch.save_file(all_kinds(), tmp_path / "in", metadata)
     tool("rewrite", tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+
+
+def test_metadata_is_kept_and_put_in_order(tool, tmp_path):
+    metadata = {"z": "1", "a": "tab\t", "é": "\u0001\\"}  # the reference writes several entries in a random order
+    safetensors.torch.save_file({"x": torch.ones(1)}, tmp_path / "in", metadata)
+    tool("rewrite", tmp_path / "in", tmp_path / "out")
+    with safetensors.safe_open(tmp_path / "out", "pt") as file:
+        assert file.metadata() == metadata
+    header = (tmp_path / "out").read_bytes()
+    assert header.index(b'"a":') < header.index(b'"z":')
 
 
 def test_a_file_in_another_order_and_without_padding_is_read(tool, tmp_path):
@@ -121,14 +131,14 @@ def test_no_file_is_accepted_that_the_reference_refuses(tool, tmp_path):
         paths.append(path)
         try:
             safetensors.safe_open(path, "pt").__enter__()
-            reference.append(True)
-        except safetensors.SafetensorError:
-            reference.append(False)
+            reference.append("ok")
+        except safetensors.SafetensorError as error:
+            reference.append(str(error))
     ours = tool("check", *paths)
     assert len(ours) == len(paths)
-    assert any(reference) and not all(reference)
-    for path, answer, accepted in zip(paths, ours, reference):
-        assert accepted or answer != "ok", path.read_bytes()
-        # The other way round we are stricter in a few things, and only in these.
-        stricter = ("given twice", "nested too deep", "key '__metadata__", "wrong type", "key '")
-        assert not accepted or answer == "ok" or any(reason in answer for reason in stricter), (answer, path.read_bytes())
+    assert reference.count("ok") > 50
+    for path, our, their in zip(paths, ours, reference):
+        if our == "ok":  # json allows -0 for an integer, too
+            assert their == "ok" or "`-0.0`" in their, (their, path.read_bytes())
+        elif their == "ok":  # where we are stricter
+            assert "given twice" in our, (our, path.read_bytes())
