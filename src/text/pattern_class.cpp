@@ -16,11 +16,13 @@ CodePoints complement_if(bool negated, const CodePoints& set) {
 
 /// Behind "\p" or "\P": {Name} or {^Name}.
 CodePoints parse_property(PatternCursor& cursor, bool negated, size_t begin) {
-  if (!cursor.take("{")) {
+  const bool braces = cursor.take("{");
+  negated ^= cursor.take("^");
+  const std::optional<std::string_view> name = cursor.take_until('}');
+  if (!braces || !name) {
     throw cursor.malformed("a property without {name}", begin);
   }
-  negated ^= cursor.take("^");
-  const std::optional<CodePoints> set = unicode::property(cursor.take_until('}'));
+  const std::optional<CodePoints> set = unicode::property(*name);
   if (!set) {
     throw cursor.unsupported("this property", begin);
   }
@@ -58,7 +60,7 @@ PatternEscape parse_class_character(PatternCursor& cursor, size_t begin) {
     throw cursor.malformed("a range without an end", begin);
   }
   if (cursor.take("\\")) {
-    return parse_escape(cursor, begin);
+    return parse_escape(cursor, begin, true);
   }
   return {CodePoints::single(cursor.take_code_point()), true};
 }
@@ -120,7 +122,7 @@ CodePoints parse_class(PatternCursor& cursor, size_t begin, int depth) {
 
 }  // namespace
 
-PatternEscape parse_escape(PatternCursor& cursor, size_t begin) {
+PatternEscape parse_escape(PatternCursor& cursor, size_t begin, bool in_class) {
   static constexpr std::pair<char32_t, char32_t> kControls[] = {{'t', '\t'}, {'n', '\n'}, {'r', '\r'}, {'f', '\f'},
                                                                 {'v', '\v'}, {'a', '\a'}, {'e', 0x1B}};
   static const CodePoints decimal = *unicode::property("Nd");
@@ -141,7 +143,7 @@ PatternEscape parse_escape(PatternCursor& cursor, size_t begin) {
       return {complement_if(letter == 'S', unicode::white_space()), false};
     case 'w':
     case 'W':
-      return {complement_if(letter == 'W', unicode::pattern_word()), false};
+      return {complement_if(letter == 'W', in_class ? unicode::word() : unicode::lone_word()), false};
     case 'd':
     case 'D':
       return {complement_if(letter == 'D', decimal), false};

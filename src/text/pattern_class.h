@@ -14,7 +14,7 @@ struct PatternEscape {
 
 /// Reads what follows a backslash at `begin`: \t \n \r \f \v \a \e, \xHH \x{H...} \uHHHH, \s \w \d \h (hexadecimal
 /// digits) and their complements, \p{Name} \p{^Name} \P{Name}, punctuation. Error for any other letter or digit.
-PatternEscape parse_escape(PatternCursor& cursor, size_t begin);
+PatternEscape parse_escape(PatternCursor& cursor, size_t begin, bool in_class);
 
 /// Reads what follows a bracket at `begin`, up to and including the closing one: characters, ranges, escapes, nested
 /// classes, intersections [a&&b].

@@ -1,8 +1,10 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "text/utf8.h"
@@ -31,14 +33,15 @@ class PatternCursor {
   /// Not at the end.
   char32_t take_code_point() { return next_code_point(pattern_, offset_); }
 
-  /// Everything up to `end`, which is taken too; an empty view if it does not come.
-  std::string_view take_until(char end) {
+  /// Everything up to `end`, which is taken too; nothing if it does not come.
+  std::optional<std::string_view> take_until(char end) {
     const size_t length = pattern_.substr(offset_).find(end);
     if (length == std::string_view::npos) {
-      return {};
+      return std::nullopt;
     }
+    const std::string_view text = pattern_.substr(offset_, length);
     offset_ += length + 1;
-    return pattern_.substr(offset_ - length - 1, length);
+    return text;
   }
 
   Error malformed(std::string_view what, size_t offset) const {

@@ -133,16 +133,12 @@ bool PatternMatcher::Cursor::find(size_t& begin, size_t& end) {
     const PCRE2_SIZE* offsets = pcre2_get_ovector_pointer(scratch_.engine_->match_data);
     begin = offsets[0];
     end = offsets[1];
-    if (begin != end) {
+    if (begin != end || end != last_match_end_) {
       search_from_ = end;
-      skip_next_empty_ = true;
+      last_match_end_ = end;
       return true;
     }
-    search_from_ = end + 1;
-    if (!skip_next_empty_) {
-      return true;
-    }
-    skip_next_empty_ = false;
+    ++search_from_;
   }
   return false;
 }

@@ -32,14 +32,14 @@ class PatternMatcher {
     std::vector<uint8_t> classes_;
   };
 
-  /// A part of the text, in bytes: one match, or what lies between two.
+  /// A part of a text, in bytes: one match, or what lies between two.
   struct Segment {
     size_t begin, end;
     bool is_match;
   };
 
-  /// Takes a text apart from left to right; the segments cover it without gaps. Empty matches are found as in the
-  /// iterator of the Rust crate `onig`, on which the `tokenizers` package relies.
+  /// Takes a text apart from left to right; the segments cover it without gaps. A match may be empty, but not right
+  /// behind another match.
   class Cursor {
    public:
     /// `text` is valid UTF-8. All arguments outlive the cursor, and the scratch serves no other one meanwhile.
@@ -57,7 +57,7 @@ class PatternMatcher {
     Scratch& scratch_;
     size_t length_;           // of the text, in code points
     size_t search_from_ = 0;  // in code points
-    bool skip_next_empty_ = false;
+    size_t last_match_end_ = std::string_view::npos;
     size_t known_code_points_ = 0, known_bytes_ = 0;  // the last place of byte_offset
     size_t done_ = 0;                                 // bytes of the text that have been handed out
     bool match_waits_ = false;                        // behind the segment that was handed out last

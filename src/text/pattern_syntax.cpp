@@ -110,7 +110,7 @@ class Parser {
       return false;
     }
     if (cursor_.take("\\")) {
-      emit(cased(parse_escape(cursor_, begin).set, begin));
+      emit(cased(parse_escape(cursor_, begin, false).set, begin));
       return true;
     }
     if (sees_quantifier()) {
@@ -159,7 +159,7 @@ class Parser {
   /// Lines end at \n, and there is none behind the last \n of the text.
   bool parse_anchor() {
     const CodePoints newline = CodePoints::single('\n');
-    const CodePoints& word = unicode::pattern_word();
+    const CodePoints& word = unicode::lone_word();
     if (cursor_.take("^")) {
       emit("(?:\\A|(?<=", newline, ")(?!\\z))");
     } else if (cursor_.take("$")) {

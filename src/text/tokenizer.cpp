@@ -59,7 +59,10 @@ class WorkspacePool {
   std::vector<std::unique_ptr<Workspace>> waiting_;
 };
 
-std::vector<int64_t> apply(const PostTemplate& around, const std::vector<int64_t>& ids, bool add_special_tokens) {
+std::vector<int64_t> put_into(const PostTemplate& around, std::vector<int64_t> ids, bool add_special_tokens) {
+  if (around.pieces.size() == 1 && around.pieces.front().is_text) {
+    return ids;
+  }
   std::vector<int64_t> result;
   for (const PostTemplate::Piece& piece : around.pieces) {
     if (piece.is_text) {
@@ -133,10 +136,7 @@ std::vector<int64_t> Tokenizer::encode(std::string_view text, const EncodeOption
   parts.plain_tokens.split(text, options.parse_special, add_plain, add_id);
 
   state_->workspaces.give_back(std::move(workspace));
-  for (const PostTemplate& around : parts.templates) {
-    ids = apply(around, ids, options.add_special_tokens);
-  }
-  return ids;
+  return put_into(parts.around, std::move(ids), options.add_special_tokens);
 }
 
 std::string Tokenizer::decode(std::span<const int64_t> ids, const DecodeOptions& options) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -195,7 +196,7 @@ PostTemplate read_enclosing(const JsonObject& stage) {
 }
 
 PostTemplate read_template(const JsonObject& stage) {
-  PostTemplate result;
+  PostTemplate result{{}};
   for (const JsonObject& piece : stage.objects("single")) {
     if (piece.has("Sequence")) {
       if (piece.object("Sequence").get<std::string>("id") != "A") {
@@ -211,21 +212,24 @@ PostTemplate read_template(const JsonObject& stage) {
   return result;
 }
 
-std::vector<PostTemplate> read_templates(const JsonObject& json, const Vocabulary& vocabulary) {
-  std::vector<PostTemplate> templates;
+PostTemplate read_post_processor(const JsonObject& json, const Vocabulary& vocabulary) {
+  std::optional<PostTemplate> around;
   for (const JsonObject& stage : stages_of(json, "post_processor", "processors")) {
     const std::string kind = kind_of(stage);
     if (kind == "ByteLevel") {
       continue;  // only moves offsets, which are of no interest here
     }
+    if (around) {
+      throw stage.error("type", "more than one template is not supported").found("'" + kind + "'");
+    }
     if (kind == "TemplateProcessing") {
-      templates.push_back(read_template(stage));
+      around = read_template(stage);
     } else if (kind == "RobertaProcessing" || kind == "BertProcessing") {
-      templates.push_back(read_enclosing(stage));
+      around = read_enclosing(stage);
     } else {
       throw unsupported(stage, "post-processor", "TemplateProcessing, ByteLevel or a Sequence of them");
     }
-    for (const PostTemplate::Piece& piece : templates.back().pieces) {
+    for (const PostTemplate::Piece& piece : around->pieces) {
       for (const int64_t id : piece.special_ids) {
         if (!vocabulary.contains(id)) {
           throw stage.error("type", fmt::format("adds the id {}, which no token has", id));
@@ -233,7 +237,7 @@ std::vector<PostTemplate> read_templates(const JsonObject& json, const Vocabular
       }
     }
   }
-  return templates;
+  return around.value_or(PostTemplate());
 }
 
 }  // namespace
@@ -249,7 +253,7 @@ TokenizerParts read_tokenizer(const JsonObject& json) {
   parts.pre_tokenizer = read_pre_tokenizer(json);
   check_decoder(json);
   read_added_tokens(json, parts);
-  parts.templates = read_templates(json, parts.vocabulary);
+  parts.around = read_post_processor(json, parts.vocabulary);
   parts.model = BpeModel(std::move(tables));
   return parts;
 }

@@ -18,7 +18,7 @@ struct PostTemplate {
     bool is_text;
     std::vector<int64_t> special_ids;  ///< unless it is the text
   };
-  std::vector<Piece> pieces;
+  std::vector<Piece> pieces = {{true, {}}};  ///< the text alone
 };
 
 /// The stages of a tokenizer, in the order in which a text goes through them.
@@ -28,7 +28,7 @@ struct TokenizerParts {
   AddedTokenMatcher normalized_tokens;  ///< looked for in what the normalizers give
   PreTokenizer pre_tokenizer;
   BpeModel model = BpeModel(BpeModel::Tables());
-  std::vector<PostTemplate> templates;  ///< one after the other
+  PostTemplate around;  ///< what the finished ids go into
   Vocabulary vocabulary;
 };
 

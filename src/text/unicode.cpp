@@ -142,12 +142,6 @@ CodePoints category(std::string_view prefix) {
   return result;
 }
 
-/// Alphabetic (letters, letter numbers, marks, circled and squared Latin letters), decimal digits, connectors.
-CodePoints word() {
-  return category("L") | category("M") | category("Nd") | category("Nl") | category("Pc") |
-         CodePoints{{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
-}
-
 /// Loose matching of property names.
 std::string fold(std::string_view name) {
   std::string folded;
@@ -178,7 +172,15 @@ const CodePoints& white_space() {
   return set;
 }
 
-const CodePoints& pattern_word() {
+const CodePoints& word() {
+  // Alphabetic is letters, letter numbers, some marks, and circled and squared Latin letters.
+  static const CodePoints set =
+      category("L") | category("M") | category("Nd") | category("Nl") | category("Pc") |
+      CodePoints{{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
+  return set;
+}
+
+const CodePoints& lone_word() {
   static const CodePoints set = word() | CodePoints{{0xB2, 0xB3}, {0xB9, 0xB9}, {0xBC, 0xBE}};
   return set;
 }

@@ -15,9 +15,11 @@ std::optional<CodePoints> property(std::string_view name);
 /// White_Space: what `\s` means.
 const CodePoints& white_space();
 
-/// Alphabetic, marks, decimal digits and connector punctuation (UTS #18 annex C), and the few superscripts and
-/// fractions of Latin-1 that Oniguruma adds: what `\w` means in a split pattern.
-const CodePoints& pattern_word();
+/// Alphabetic, marks, decimal digits and connector punctuation (UTS #18 annex C): what `\w` means in a class [\w].
+const CodePoints& word();
+
+/// The same and a few superscripts and fractions of Latin-1: what `\w` means to Oniguruma outside of classes.
+const CodePoints& lone_word();
 
 /// Word characters around an added token that asks for `single_word` (UTS #18 annex C, joiners included).
 const CodePoints& token_word();

@@ -44,21 +44,22 @@ json bench(const Tokenizer& tokenizer, const json& request) {
 json answer(std::optional<Tokenizer>& tokenizer, const json& request) {
   if (request.contains("file") || request.contains("json")) {
     const double begin = cpu_seconds();
+    tokenizer.reset();
     tokenizer = request.contains("file")
                     ? Tokenizer::from_file(request["file"].get<std::string>())
                     : Tokenizer::from_json(retrosparse::JsonObject::parse(request["json"].dump(), "tokenizer.json"));
     return {{"vocab_size", tokenizer->vocab_size()}, {"seconds", cpu_seconds() - begin}};
   }
   if (request.contains("bench")) {
-    return bench(*tokenizer, request);
+    return bench(tokenizer.value(), request);
   }
   if (request.contains("text")) {
     const retrosparse::EncodeOptions options{.add_special_tokens = request.value("add_special_tokens", true),
                                              .parse_special = request.value("parse_special", true)};
-    return {{"ids", tokenizer->encode(request["text"].get_ref<const std::string&>(), options)}};
+    return {{"ids", tokenizer.value().encode(request["text"].get_ref<const std::string&>(), options)}};
   }
   const retrosparse::DecodeOptions options{.skip_special_tokens = request.value("skip_special_tokens", true)};
-  return {{"text", tokenizer->decode(request.at("ids").get<std::vector<int64_t>>(), options)}};
+  return {{"text", tokenizer.value().decode(request.at("ids").get<std::vector<int64_t>>(), options)}};
 }
 
 }  // namespace
