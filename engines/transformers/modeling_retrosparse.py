@@ -358,7 +358,6 @@ class SparseAttention:
 class SparseCausalLM:
     """Mixed into a family's model for causal language modelling; `attention_class` is what its layers get."""
 
-    _keep_in_fp32_modules_strict = ["indexer"]
     _supports_static_cache = False
     _can_compile_fullgraph = False
 
@@ -369,6 +368,8 @@ class SparseCausalLM:
             layer.self_attn = self.attention_class(config, number, self.run)
         # A name that transformers has no masks for: it then builds none. Ours would be T x S for no use.
         self.config._attn_implementation = "retrosparse"
+        if self.run.settings.retrieval_heads:
+            self._keep_in_fp32_modules_strict = ["indexer"]
         self.post_init()
 
     def forward(self, input_ids=None, attention_mask=None, *args, **kwargs):

@@ -118,7 +118,8 @@ def check_picked(model, reference):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prefill_and_decode(family, tmp_path):
     base, index = make_checkpoint(tmp_path, family)
-    base.set_experts_implementation("eager")  # the others have no float64
+    if hasattr(base, "set_experts_implementation"):  # transformers 5
+        base.set_experts_implementation("eager")  # the others have no float64
     model, ids = load(tmp_path), random_ids(100)
     reference = reference_forward(base.double(), SETTINGS, index, ids, lambda m: m >= 60)
     model.record_picked_tokens()
