@@ -3,9 +3,14 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
-import pytest
+# Where transformers copies the code of checkpoints that bring their own; read when it is imported.
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name
+
+import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RETROSPARSE_BUILD", ROOT / "build"))
