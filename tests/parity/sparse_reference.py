@@ -123,7 +123,8 @@ def reference_forward(base, settings, index, ids, is_sparse):
                     out[head, m], result.picked[number, head, m], result.margin[number, head, m] = sparse_row(
                         settings, gate, query, q_pre[head, m], keys, k_pre[group, : m + 1], values, parts, scale)
         x = x + attention.o_proj(out.transpose(0, 1).reshape(1, len(ids), -1))
-        x = x + layer.mlp(layer.post_attention_layernorm(x))
+        forwarded = layer.mlp(layer.post_attention_layernorm(x))
+        x = x + (forwarded[0] if isinstance(forwarded, tuple) else forwarded)  # experts in transformers 4: with logits
     result.logits = base.lm_head(base.model.norm(x))[0]
     return result
 
