@@ -13,6 +13,7 @@
 #include "checkpoint/checkpoint.h"
 #include "model/dense_attention.h"
 #include "model/experts.h"
+#include "model/tensor_match.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 
@@ -39,6 +40,7 @@ Model::Model(ModelConfig config, ModelWeights weights)
 Model Model::load(const std::filesystem::path& folder, at::Device device, at::ScalarType dtype) {
   ModelConfig config = ModelConfig::read(folder);
   const Checkpoint checkpoint = Checkpoint::open(folder);
+  config.tie_word_embeddings = embeddings_are_tied(checkpoint, config);
   ModelWeights weights = load_weights(checkpoint, config, device, dtype);
   return Model(std::move(config), std::move(weights));
 }

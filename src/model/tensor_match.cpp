@@ -1,5 +1,6 @@
 #include "model/tensor_match.h"
 
+#include <ATen/ops/equal.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -7,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "base/log.h"
 #include "model/weights.h"
 
 namespace retrosparse {
@@ -89,6 +91,20 @@ void TensorMatch::check(const Checkpoint& checkpoint) const {
   if (!wrong.empty()) {
     throw Error(wrong.front());
   }
+}
+
+bool embeddings_are_tied(const Checkpoint& checkpoint, const ModelConfig& config) {
+  const Family& family = *config.family;
+  if (!config.tie_word_embeddings || !checkpoint.has(family.embed_tokens) || !checkpoint.has(family.lm_head)) {
+    return config.tie_word_embeddings;
+  }
+  const at::Tensor input = checkpoint.tensor(family.embed_tokens), output = checkpoint.tensor(family.lm_head);
+  if (input.sizes() == output.sizes() && at::equal(input.to(at::kFloat), output.to(at::kFloat))) {
+    return true;
+  }
+  log_warning("{}: config.json ties {} to {}, but both are stored and differ: using each", checkpoint.dir().string(),
+              family.lm_head, family.embed_tokens);
+  return false;
 }
 
 std::string first_few(const std::vector<std::string>& names) {

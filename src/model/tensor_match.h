@@ -25,6 +25,11 @@ struct TensorMatch {
 
 TensorMatch match_tensors(const Checkpoint& checkpoint, const ModelConfig& config);
 
+/// Whether the embeddings are tied in this checkpoint. A config.json that says so is not believed where both tensors are
+/// stored with different values: then each is used, with a warning, as transformers 5 does. Reads values only where
+/// both are stored.
+bool embeddings_are_tied(const Checkpoint& checkpoint, const ModelConfig& config);
+
 /// "a, b, c, d, e and 7 more", for messages.
 std::string first_few(const std::vector<std::string>& names);
 

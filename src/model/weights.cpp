@@ -122,10 +122,10 @@ std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWe
 
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, at::Device device,
                           at::ScalarType dtype) {
+  const TensorMatch match = match_tensors(checkpoint, config);
+  match.check(checkpoint);  // before memory is taken: a wrong config.json may ask for any amount
   ModelWeights weights = allocate_weights(config, device, dtype);
   const std::vector<TensorBinding> bindings = bind_tensors(config, weights);
-  const TensorMatch match = match_tensors(checkpoint, config);
-  match.check(checkpoint);
   if (!match.surplus.empty()) {
     log_warning("{}: {} tensors that {} does not use: {}", checkpoint.dir().string(), match.surplus.size(),
                 config.architecture, first_few(match.surplus));

@@ -112,6 +112,17 @@ def test_tied_embeddings_under_either_name(stored, retrosparse, tmp_path):
     check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
 
 
+def test_embeddings_stored_apart_although_the_config_ties_them(retrosparse, tmp_path):
+    folder = tmp_path / "model"
+    random_model("llama-tied").save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].flip(0).contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_shards(dtype, retrosparse, tmp_path):
     random_model("qwen3_moe").to(dtype).save_pretrained(tmp_path / "model", max_shard_size="100KB")
