@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/options.h"
 
 namespace retrosparse::cli {
 namespace {
@@ -84,7 +85,8 @@ CLI::App& add_command(CLI::App& app, const std::string& name, const std::string&
   auto* quiet = command->add_flag("-q,--quiet", common->quiet, "say nothing but errors on stderr");
   command->add_flag("-v,--verbose", common->verbose, "say more on stderr")->excludes(quiet);
   command->add_option("--threads", common->threads, "CPU threads; default: one for each core")
-      ->check(CLI::Range(1, 1024));
+      ->type_name("N")
+      ->check(between(1, 1024));
   command->callback([common, command, run = std::move(run)] {
     apply(*common, *command);
     run();
@@ -106,7 +108,7 @@ void add_dtype_option(CLI::App& command, std::string& dtype, const std::string& 
   command.add_option("--dtype", dtype, "float32, bfloat16, float16, or auto: " + meaning_of_auto)
       ->type_name("DTYPE")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}));
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}).description(""));
 }
 
 void add_device_options(CLI::App& command, DeviceOptions& options) {

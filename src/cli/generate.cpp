@@ -1,7 +1,5 @@
 #include "model/generate.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -11,7 +9,6 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/format.h"
 #include "base/interrupt.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -19,16 +16,19 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/generation.h"
 #include "cli/memory.h"
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
-#include "cli/text_stream.h"
 #include "cli/watched_attention.h"
 #include "model/dense_attention.h"
 #include "model/planned_attention.h"
 
 namespace retrosparse::cli {
 namespace {
+
+constexpr int64_t kMostTokens = int64_t{1} << 30;
 
 struct GenerateArguments {
   std::string model;
@@ -100,82 +100,6 @@ std::unique_ptr<Attention> make_attention(const GenerateArguments& arguments, co
   return std::make_unique<PlannedAttention>(windows, config.num_key_value_heads, device);
 }
 
-// What a generation gave, and how fast.
-struct Outcome {
-  int64_t prompt_tokens = 0;
-  std::vector<int64_t> ids;
-  std::string text;      // empty without a tokenizer
-  bool stopped = false;  // by a stop id, which is not among `ids` but cost a forward pass
-  GenerateTimes times;
-  uint64_t peak_memory = 0;
-
-  // The first token falls out of the prefill; each forward pass after it gives one more.
-  double decode_passes() const { return std::max(0.0, static_cast<double>(ids.size()) - (stopped ? 0 : 1)); }
-};
-
-double per_second(double count, double seconds) {
-  return seconds > 0 ? count / seconds : 0;
-}
-
-void log_speed(const Outcome& outcome) {
-  const auto prompt_tokens = static_cast<double>(outcome.prompt_tokens);
-  std::string text = fmt::format("prefill {} tokens, {:.4g} tokens/s", outcome.prompt_tokens,
-                                 per_second(prompt_tokens, outcome.times.prefill_seconds));
-  if (outcome.decode_passes() > 0) {
-    text += fmt::format("; decode {} tokens, {:.4g} tokens/s", outcome.ids.size(),
-                        per_second(outcome.decode_passes(), outcome.times.decode_seconds));
-  }
-  log_info("{}; peak memory {}", text, format_bytes(static_cast<double>(outcome.peak_memory)));
-}
-
-nlohmann::ordered_json to_json(const Outcome& outcome) {
-  return {{"prompt_tokens", outcome.prompt_tokens},
-          {"ids", outcome.ids},
-          {"text", outcome.text},
-          {"stopped_by", outcome.stopped ? "end of sequence" : "length"},
-          {"prefill_seconds", outcome.times.prefill_seconds},
-          {"decode_seconds", outcome.times.decode_seconds},
-          {"prefill_tokens_per_second",
-           per_second(static_cast<double>(outcome.prompt_tokens), outcome.times.prefill_seconds)},
-          {"decode_tokens_per_second", per_second(outcome.decode_passes(), outcome.times.decode_seconds)},
-          {"peak_memory_bytes", outcome.peak_memory}};
-}
-
-// Collects the text of the new tokens, and shows it, or the ids, as they come.
-class TokenOutput {
- public:
-  TokenOutput(const std::optional<Tokenizer>& tokenizer, bool ids, bool silent) : ids_(ids), silent_(silent) {
-    if (tokenizer) {
-      stream_.emplace(*tokenizer);
-    }
-  }
-
-  void push(int64_t id) {
-    const std::string piece = stream_ ? stream_->push(id) : "";
-    text_ += piece;
-    show(ids_ || !stream_ ? fmt::format("{} ", id) : piece);
-  }
-
-  void finish() {
-    const std::string rest = stream_ ? stream_->finish() : "";
-    text_ += rest;
-    show(ids_ ? "\n" : rest + "\n");
-  }
-
-  const std::string& text() const { return text_; }
-
- private:
-  void show(const std::string& text) const {
-    if (!silent_) {
-      print(text);
-    }
-  }
-
-  std::optional<TextStream> stream_;
-  bool ids_, silent_;
-  std::string text_;
-};
-
 void run_generate(const GenerateArguments& arguments) {
   check_one_source(arguments.prompt);
   const at::Device device = arguments.device.resolve_device();
@@ -211,7 +135,7 @@ void run_generate(const GenerateArguments& arguments) {
   WatchedAttention watched(*attention, config.num_hidden_layers, prompt_length, arguments.prefill_chunk);
   options.attention = &watched;
 
-  Outcome outcome;
+  Generation outcome;
   outcome.prompt_tokens = prompt_length;
   outcome.ids = generate(model, prompt, options, &outcome.times);
   outcome.stopped = static_cast<int64_t>(outcome.ids.size()) < arguments.max_new_tokens;
@@ -222,32 +146,38 @@ void run_generate(const GenerateArguments& arguments) {
   output.finish();
   outcome.text = output.text();
   if (arguments.json) {
-    print_json(to_json(outcome));
+    print_json(outcome.json());
   }
-  log_speed(outcome);
+  outcome.log_speed();
 }
 
 void add_sampling_options(CLI::App& command, GenerateArguments& arguments) {
   command.add_option("--max-new-tokens", arguments.max_new_tokens, "stop after that many tokens; 0: only the prefill")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
-  command.add_option("--temperature", arguments.sampling.temperature, "0 is greedy")->capture_default_str();
+      ->type_name("N")
+      ->check(between<int64_t>(0, kMostTokens));
+  command.add_option("--temperature", arguments.sampling.temperature, "0 is greedy")
+      ->type_name("X")
+      ->capture_default_str();
   command
       .add_option("--top-p", arguments.sampling.top_p, "sample from the likeliest tokens that hold this probability")
+      ->type_name("P")
       ->capture_default_str();
-  command.add_option("--seed", arguments.sampling.seed, "of the sampling")->capture_default_str();
+  command.add_option("--seed", arguments.sampling.seed, "of the sampling")->type_name("N")->capture_default_str();
   command.add_flag("--ignore-eos", arguments.ignore_eos, "go on after the end-of-sequence token");
 }
 
 void add_attention_options(CLI::App& command, GenerateArguments& arguments) {
   auto* window = command.add_option("--window", arguments.window,
                                     "local attention: each head sees this many latest tokens and the sinks");
-  window->check(CLI::PositiveNumber);
+  window->type_name("N")->check(between<int64_t>(1, kMostTokens));
   command.add_option("--sink-tokens", arguments.sink_tokens, "first tokens that local heads see")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->check(between<int64_t>(0, kMostTokens))
       ->needs(window);
-  command.add_option("--dense-heads", arguments.dense_heads, "heads that see everything, as LAYER.HEAD,LAYER.HEAD,...")
+  command.add_option("--dense-heads", arguments.dense_heads, "heads that see everything, as 5.0,5.2,...: layer.head")
+      ->type_name("LIST")
       ->needs(window);
 }
 
@@ -267,7 +197,8 @@ void add_generate(CLI::App& app) {
       ->type_name("FILE.safetensors");
   command.add_option("--prefill-chunk", arguments->prefill_chunk, "prompt tokens in one forward pass")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+      ->type_name("N")
+      ->check(between<int64_t>(1, kMostTokens));
   command.add_flag("--ids", arguments->ids, "print token ids instead of text");
   add_attention_options(command, *arguments);
   add_device_options(command, arguments->device);

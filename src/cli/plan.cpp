@@ -11,6 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/plan_view.h"
 #include "plan/report.h"
@@ -71,19 +72,24 @@ void add_sparse_options(CLI::App& command, SparseOptions& options) {
   constexpr int64_t kMost = int64_t{1} << 30;
   command.add_option("--window", options.window, "latest tokens that a local head sees")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, kMost));
+      ->type_name("N")
+      ->check(between<int64_t>(1, kMost));
   command.add_option("--sink-tokens", options.sink_tokens, "first tokens that a local head sees")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, kMost));
+      ->type_name("N")
+      ->check(between<int64_t>(0, kMost));
   command.add_option("--retrieval-share", options.retrieval_share, "share of query heads that keep the whole context")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->type_name("P")
+      ->check(between(0.0, 1.0));
   command.add_option("--index-dim", options.index_dim, "numbers for each token in a retrieval head's index")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1024));
+      ->type_name("N")
+      ->check(between<int64_t>(1, 1024));
   command.add_option("--max-tokens", options.max_tokens, "most far tokens that a retrieval head picks at decode")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, kMost));
+      ->type_name("N")
+      ->check(between<int64_t>(0, kMost));
 }
 
 }  // namespace

@@ -54,7 +54,8 @@ TEST(Parameters, ExpertsCountByPart) {
   EXPECT_EQ(counts.total(), allocated(config));
   EXPECT_EQ(counts.experts, allocated(config, ".experts."));
   EXPECT_EQ(counts.router, allocated(config, ".mlp.gate.weight"));
-  EXPECT_EQ(counts.attention, allocated(config, "_proj.") - allocated(config, "mlp."));
+  EXPECT_EQ(counts.attention, allocated(config, "self_attn.") - allocated(config, "self_attn.q_norm") -
+                                  allocated(config, "self_attn.k_norm"));
   EXPECT_EQ(counts.norms, allocated(config, "norm"));
   EXPECT_EQ(counts.active_experts * 7, counts.experts * 3);
   EXPECT_EQ(counts.total() - counts.active(), counts.experts * 4 / 7);

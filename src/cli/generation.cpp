@@ -1,0 +1,79 @@
+#include "cli/generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/format.h"
+#include "base/log.h"
+#include "cli/output.h"
+
+namespace retrosparse::cli {
+namespace {
+
+double per_second(double count, double seconds) {
+  return seconds > 0 ? count / seconds : 0;
+}
+
+}  // namespace
+
+TokenOutput::TokenOutput(const std::optional<Tokenizer>& tokenizer, bool ids, bool silent)
+    : ids_(ids || !tokenizer), silent_(silent) {
+  if (tokenizer) {
+    stream_.emplace(*tokenizer);
+  }
+}
+
+void TokenOutput::push(int64_t id) {
+  const std::string piece = stream_ ? stream_->push(id) : "";
+  text_ += piece;
+  show(ids_ ? fmt::format("{} ", id) : piece);
+}
+
+void TokenOutput::finish() {
+  const std::string rest = stream_ ? stream_->finish() : "";
+  text_ += rest;
+  show(ids_ ? "\n" : rest + "\n");
+}
+
+void TokenOutput::show(const std::string& text) const {
+  if (!silent_) {
+    print(text);
+  }
+}
+
+// The first token falls out of the prefill; each forward pass after it gives one more.
+double Generation::decode_passes() const {
+  return std::max(0.0, static_cast<double>(ids.size()) - (stopped ? 0 : 1));
+}
+
+double Generation::prefill_rate() const {
+  return per_second(static_cast<double>(prompt_tokens), times.prefill_seconds);
+}
+
+double Generation::decode_rate() const {
+  return per_second(decode_passes(), times.decode_seconds);
+}
+
+void Generation::log_speed() const {
+  std::string text = fmt::format("prefill {} tokens, {:.4g} tokens/s", prompt_tokens, prefill_rate());
+  if (decode_passes() > 0) {
+    text += fmt::format("; decode {} tokens, {:.4g} tokens/s", ids.size(), decode_rate());
+  }
+  log_info("{}; peak memory {}", text, format_bytes(static_cast<double>(peak_memory)));
+}
+
+nlohmann::ordered_json Generation::json() const {
+  return {{"prompt_tokens", prompt_tokens},
+          {"ids", ids},
+          {"text", text},
+          {"stopped_by", stopped ? "end of sequence" : "length"},
+          {"prefill_seconds", times.prefill_seconds},
+          {"decode_seconds", times.decode_seconds},
+          {"prefill_tokens_per_second", prefill_rate()},
+          {"decode_tokens_per_second", decode_rate()},
+          {"peak_memory_bytes", peak_memory}};
+}
+
+}  // namespace retrosparse::cli
