@@ -3,7 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
-#include <cstring>
+#include <algorithm>
 #include <vector>
 
 #include "base/error.h"
@@ -27,7 +27,7 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   const std::byte* data = file_.data().data() + header_.data_begin + info.begin;
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(info.dtype) != 0) {
     at::Tensor copy = at::empty(info.shape, info.dtype);
-    std::memcpy(copy.mutable_data_ptr(), data, info.bytes());
+    std::copy_n(data, info.bytes(), static_cast<std::byte*>(copy.mutable_data_ptr()));
     return copy;
   }
   // torch has no read-only tensors; the cast is what "READ-ONLY" in the header is about.
