@@ -76,6 +76,15 @@ class ConfigReader {
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any dimension: beyond all models, small enough to multiply
 
 const Family& family_of(const JsonObject& json, std::string& architecture) {
+  if (!json.has("architectures")) {
+    const auto model_type = json.get_or<std::string>("model_type", "");
+    for (const Family& family : Family::all()) {
+      if (family.model_type == model_type) {
+        architecture = family.architectures.front();
+        return family;
+      }
+    }
+  }
   const auto architectures = json.get<std::vector<std::string>>("architectures");
   for (const std::string& name : architectures) {
     if (const Family* family = Family::of_architecture(name)) {
@@ -165,8 +174,8 @@ void read_scaling(const JsonObject& json, const JsonObject& scaling, const Model
   }
   if (rope.type != RopeType::kYarn || scaling.has("factor")) {
     rope.factor = scaling.get<double>("factor");
-    if (!(rope.factor >= 1)) {
-      throw scaling.wrong("factor", "a number of at least 1");
+    if (!(rope.factor > 0) || !std::isfinite(rope.factor)) {
+      throw scaling.wrong("factor", "a number above 0");
     }
   }
   rope.original_max_position_embeddings =
@@ -244,6 +253,23 @@ int64_t read_head_dim(const JsonObject& json, const ConfigReader& reader, const 
   return reader.integer("head_dim", 1, 1024);
 }
 
+// Each value may be fine and their product absurd; nothing is allocated or listed for a model that cannot be.
+void check_size(const JsonObject& json, const ModelConfig& config) {
+  constexpr double kMaxParameters = 1e15, kMaxTensors = 1e7;
+  const auto real = [](int64_t value) { return static_cast<double>(value); };
+  const double experts = config.experts ? real(config.experts->num_experts) : 0;
+  const double widest = config.experts ? experts * real(config.experts->intermediate_size) : 0;
+  const double per_layer = 3 * (widest + real(config.intermediate_size)) * real(config.hidden_size) +
+                           4 * real(config.num_attention_heads) * real(config.head_dim) * real(config.hidden_size);
+  const double layers = real(config.num_hidden_layers);
+  const double parameters = 2 * real(config.vocab_size) * real(config.hidden_size) + layers * per_layer;
+  if (parameters > kMaxParameters || layers * (experts * 3 + 12) > kMaxTensors) {
+    throw json.error("num_hidden_layers", "the values of this file together make no model that can exist")
+        .expected(fmt::format("at most {:g} parameters and {:g} tensors", kMaxParameters, kMaxTensors))
+        .found(fmt::format("about {:.2g} and {:.2g}", parameters, layers * (experts * 3 + 12)));
+  }
+}
+
 }  // namespace
 
 ModelConfig ModelConfig::read(const std::filesystem::path& path) {
@@ -260,7 +286,9 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
   config.num_hidden_layers = reader.integer("num_hidden_layers", 1, 4096);
   config.num_attention_heads = reader.integer("num_attention_heads", 1, 4096);
   config.num_key_value_heads =
-      reader.integer("num_key_value_heads", 1, config.num_attention_heads, config.num_attention_heads);
+      json.raw().contains("num_key_value_heads") && !json.has("num_key_value_heads")
+          ? config.num_attention_heads  // null: no grouping, whatever the family's default
+          : reader.integer("num_key_value_heads", 1, config.num_attention_heads, config.num_attention_heads);
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
     throw json.wrong("num_key_value_heads",
                      fmt::format("a divisor of num_attention_heads = {}", config.num_attention_heads));
@@ -282,6 +310,7 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
   if (family.experts) {
     config.experts = read_experts(json, reader, config);
   }
+  check_size(json, config);
   config.eos_token_ids = read_eos(json);
   if (json.has("bos_token_id")) {
     config.bos_token_id = json.get<int64_t>("bos_token_id");

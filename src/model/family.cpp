@@ -37,16 +37,24 @@ LayerTensors read_layer_tensors(const YamlObject& names) {
   layer.expert_gate_proj = names.get_or<std::string>("expert_gate_proj", "");
   layer.expert_up_proj = names.get_or<std::string>("expert_up_proj", "");
   layer.expert_down_proj = names.get_or<std::string>("expert_down_proj", "");
+  layer.fused_expert_gate_up = names.get_or<std::string>("fused_expert_gate_up", "");
+  layer.fused_expert_down = names.get_or<std::string>("fused_expert_down", "");
   return layer;
 }
 
 }  // namespace
+
+std::string substitute(std::string name, std::string_view placeholder, int64_t index) {
+  const size_t at = name.find(placeholder);
+  return at == std::string::npos ? name : name.replace(at, placeholder.size(), std::to_string(index));
+}
 
 Family Family::parse(const std::string& yaml, const std::string& name) {
   const YamlObject file = YamlObject::parse(yaml, name);
   Family family;
   family.name = name;
   family.architectures = file.get<std::vector<std::string>>("architectures");
+  family.model_type = file.get<std::string>("model_type");
   family.source = file.get<std::string>("source");
   family.defaults = file.get<std::map<std::string, double>>("defaults");
   if (file.has("config_keys")) {
@@ -63,6 +71,7 @@ Family Family::parse(const std::string& yaml, const std::string& name) {
   family.mlp_bias = read_feature(features, "mlp_bias");
   family.sliding_window = read_feature(features, "sliding_window");
   const YamlObject tensors = file.object("tensors");
+  family.optional_prefix = tensors.get<std::string>("optional_prefix");
   family.embed_tokens = tensors.get<std::string>("embed_tokens");
   family.final_norm = tensors.get<std::string>("final_norm");
   family.lm_head = tensors.get<std::string>("lm_head");

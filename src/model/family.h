@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -20,12 +21,17 @@ struct LayerTensors {
   std::string q_norm, k_norm;
   std::string gate_proj, up_proj, down_proj;
   std::string router, expert_gate_proj, expert_up_proj, expert_down_proj;
+  std::string fused_expert_gate_up, fused_expert_down;  ///< all experts of a layer stacked, the other way to store them
 };
+
+/// The name with an index in place of a placeholder ("{layer}", "{expert}"); unchanged where it has none.
+std::string substitute(std::string name, std::string_view placeholder, int64_t index);
 
 /// A model family as data: configs/<name>.yaml, compiled into the program. Adding one is adding a file.
 struct Family {
   std::string name;
   std::vector<std::string> architectures;  ///< values of config.json's "architectures"
+  std::string model_type;                  ///< value of "model_type", which counts where "architectures" is missing
   std::string source;                      ///< where its facts come from
 
   /// canonical name -> names that it goes by in config.json, in the order they are tried; absent: the name itself.
@@ -40,6 +46,7 @@ struct Family {
   Feature sliding_window;  ///< of the model's own: refused where the feature is on and the key sliding_window not null
 
   std::string embed_tokens, final_norm, lm_head;
+  std::string optional_prefix;  ///< of tensor names, which checkpoints of the base model lack
   LayerTensors layer;
   std::vector<std::string> ignored_tensors;  ///< suffixes of tensors that may be there and are not needed
 

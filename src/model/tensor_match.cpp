@@ -9,36 +9,51 @@
 #include <set>
 
 #include "base/log.h"
-#include "model/weights.h"
 
 namespace retrosparse {
 namespace {
 
-// The name under which the checkpoint stores `wanted`: its own, or for a tied embedding the head's.
+// The name under which the checkpoint stores `wanted`: its own, that without the prefix which base models lack, or for
+// a tied embedding the head's.
 std::optional<std::string> stored_name(const Checkpoint& checkpoint, const ModelConfig& config,
                                        const std::string& wanted) {
-  if (checkpoint.has(wanted)) {
-    return wanted;
-  }
   const Family& family = *config.family;
-  if (config.tie_word_embeddings && wanted == family.embed_tokens && checkpoint.has(family.lm_head)) {
-    return family.lm_head;
+  std::vector<std::string> names{wanted};
+  if (!family.optional_prefix.empty() && wanted.starts_with(family.optional_prefix)) {
+    names.push_back(wanted.substr(family.optional_prefix.size()));
   }
-  return std::nullopt;
+  if (config.tie_word_embeddings && wanted == family.embed_tokens) {
+    names.push_back(family.lm_head);
+  }
+  const auto found = std::ranges::find_if(names, [&](const std::string& name) { return checkpoint.has(name); });
+  return found == names.end() ? std::nullopt : std::optional(*found);
+}
+
+// Fused where the first layer with experts is.
+ExpertLayout expert_layout(const Checkpoint& checkpoint, const ModelConfig& config) {
+  const std::string& pattern = config.family->layer.fused_expert_gate_up;
+  for (int64_t layer = 0; config.experts && !pattern.empty() && layer < config.num_hidden_layers; ++layer) {
+    if (config.has_experts(layer)) {
+      const std::string name = substitute(pattern, "{layer}", layer);
+      return stored_name(checkpoint, config, name) ? ExpertLayout::kFused : ExpertLayout::kSeparate;
+    }
+  }
+  return ExpertLayout::kSeparate;
 }
 
 std::optional<Error> problem_with(const Checkpoint& checkpoint, const std::string& name, at::IntArrayRef shape) {
   const TensorInfo& info = checkpoint.info(name);
-  if (info.dtype != at::kFloat && info.dtype != at::kHalf && info.dtype != at::kBFloat16) {
+  const std::string file = (checkpoint.dir() / checkpoint.file_of(name)).string();
+  if (info.dtype != at::kDouble && info.dtype != at::kFloat && info.dtype != at::kHalf && info.dtype != at::kBFloat16) {
     return Error("quantised or integer weights are not supported")
-        .file(checkpoint.file_of(name))
+        .file(file)
         .tensor(name)
-        .expected("float32, float16 or bfloat16")
+        .expected("bfloat16, float16, float32 or float64")
         .found(c10::toString(info.dtype));
   }
   if (at::IntArrayRef(info.shape) != shape) {
     return Error("wrong shape for this config.json")
-        .file(checkpoint.file_of(name))
+        .file(file)
         .tensor(name)
         .expected(shape_text(shape))
         .found(shape_text(info.shape));
@@ -66,11 +81,13 @@ TensorMatch match_tensors(const Checkpoint& checkpoint, const ModelConfig& confi
   // On the meta device tensors have shapes but no memory.
   const ModelWeights shapes = allocate_weights(config, at::kMeta, at::kFloat);
   TensorMatch match;
+  match.layout = expert_layout(checkpoint, config);
   std::set<std::string> used;
-  for (const TensorBinding& binding : bind_tensors(config, shapes)) {
+  for (const TensorBinding& binding : bind_tensors(config, shapes, match.layout)) {
     const std::optional<std::string> stored = stored_name(checkpoint, config, binding.name);
     if (!stored) {
       match.missing.push_back(binding.name);
+      match.lacks_output_head = match.lacks_output_head || binding.name == config.family->lm_head;
       continue;
     }
     match.stored_as[binding.name] = *stored;
@@ -85,8 +102,12 @@ TensorMatch match_tensors(const Checkpoint& checkpoint, const ModelConfig& confi
 
 void TensorMatch::check(const Checkpoint& checkpoint) const {
   if (!missing.empty()) {
-    throw Error(fmt::format("{} of {} tensors are missing: {}", missing.size(), num_needed(), first_few(missing)))
-        .file(checkpoint.dir().string());
+    Error error(fmt::format("{} of {} tensors are missing: {}", missing.size(), num_needed(), first_few(missing)));
+    error.file(checkpoint.dir().string());
+    if (missing.size() == 1 && lacks_output_head) {
+      error.hint("if the output head is the embedding table, config.json has to say tie_word_embeddings: true");
+    }
+    throw error;
   }
   if (!wrong.empty()) {
     throw Error(wrong.front());

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "model/config.h"
+#include "model/weights.h"
 
 namespace retrosparse {
 
@@ -15,7 +16,9 @@ struct TensorMatch {
       stored_as;                     ///< needed name -> name in the checkpoint, another for a tied embedding
   std::vector<std::string> missing;  ///< needed and not there
   std::vector<std::string> surplus;  ///< there and of no use
-  std::vector<Error> wrong;          ///< for each tensor of wrong shape, or neither float32, float16 nor bfloat16
+  std::vector<Error> wrong;          ///< for each tensor of wrong shape, or quantised
+  ExpertLayout layout = ExpertLayout::kSeparate;
+  bool lacks_output_head = false;  ///< is among the missing
 
   size_t num_needed() const { return stored_as.size() + missing.size(); }
 
@@ -25,8 +28,8 @@ struct TensorMatch {
 
 TensorMatch match_tensors(const Checkpoint& checkpoint, const ModelConfig& config);
 
-/// Whether the embeddings are tied in this checkpoint. A config.json that says so is not believed where both tensors are
-/// stored with different values: then each is used, with a warning, as transformers 5 does. Reads values only where
+/// Whether the embeddings are tied in this checkpoint. A config.json that says so is not believed where both tensors
+/// are stored with different values: then each is used, with a warning, as transformers 5 does. Reads values only where
 /// both are stored.
 bool embeddings_are_tied(const Checkpoint& checkpoint, const ModelConfig& config);
 

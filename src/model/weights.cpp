@@ -11,11 +11,6 @@
 namespace retrosparse {
 namespace {
 
-std::string substitute(std::string name, std::string_view placeholder, int64_t value) {
-  const size_t at = name.find(placeholder);
-  return at == std::string::npos ? name : name.replace(at, placeholder.size(), std::to_string(value));
-}
-
 // Adds the weight, and the bias where there is one, of a projection that occupies rows [begin, begin + count).
 void bind_rows(std::vector<TensorBinding>& bindings, const std::string& name, const Linear& linear, int64_t begin,
                int64_t count) {
@@ -26,9 +21,14 @@ void bind_rows(std::vector<TensorBinding>& bindings, const std::string& name, co
 }
 
 void bind_experts(std::vector<TensorBinding>& bindings, const ModelConfig& config, const LayerTensors& names,
-                  int64_t layer, const LayerWeights& weights) {
+                  int64_t layer, const LayerWeights& weights, ExpertLayout layout) {
   const int64_t size = config.experts->intermediate_size;
   bindings.push_back({substitute(names.router, "{layer}", layer) + ".weight", weights.router});
+  if (layout == ExpertLayout::kFused) {
+    bindings.push_back({substitute(names.fused_expert_gate_up, "{layer}", layer), weights.expert_gate_up});
+    bindings.push_back({substitute(names.fused_expert_down, "{layer}", layer), weights.expert_down});
+    return;
+  }
   for (int64_t expert = 0; expert < config.experts->num_experts; ++expert) {
     const auto name = [&](const std::string& pattern) {
       return substitute(substitute(pattern, "{layer}", layer), "{expert}", expert) + ".weight";
@@ -41,7 +41,7 @@ void bind_experts(std::vector<TensorBinding>& bindings, const ModelConfig& confi
 }
 
 void bind_layer(std::vector<TensorBinding>& bindings, const ModelConfig& config, int64_t layer,
-                const LayerWeights& weights) {
+                const LayerWeights& weights, ExpertLayout layout) {
   const LayerTensors& names = config.family->layer;
   const auto name = [&](const std::string& pattern) { return substitute(pattern, "{layer}", layer); };
   const int64_t q_rows = config.num_attention_heads * config.head_dim;
@@ -57,7 +57,7 @@ void bind_layer(std::vector<TensorBinding>& bindings, const ModelConfig& config,
     bindings.push_back({name(names.k_norm), weights.k_norm});
   }
   if (config.has_experts(layer)) {
-    bind_experts(bindings, config, names, layer, weights);
+    bind_experts(bindings, config, names, layer, weights, layout);
   } else {
     bind_rows(bindings, name(names.gate_proj), weights.gate_up, 0, config.intermediate_size);
     bind_rows(bindings, name(names.up_proj), weights.gate_up, config.intermediate_size, config.intermediate_size);
@@ -107,7 +107,7 @@ ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::
   return weights;
 }
 
-std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWeights& weights) {
+std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWeights& weights, ExpertLayout layout) {
   const Family& family = *config.family;
   std::vector<TensorBinding> bindings{{family.embed_tokens, weights.embed_tokens},
                                       {family.final_norm, weights.final_norm}};
@@ -115,7 +115,7 @@ std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWe
     bindings.push_back({family.lm_head, weights.lm_head});
   }
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    bind_layer(bindings, config, layer, weights.layers[static_cast<size_t>(layer)]);
+    bind_layer(bindings, config, layer, weights.layers[static_cast<size_t>(layer)], layout);
   }
   return bindings;
 }
@@ -125,7 +125,7 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& confi
   const TensorMatch match = match_tensors(checkpoint, config);
   match.check(checkpoint);  // before memory is taken: a wrong config.json may ask for any amount
   ModelWeights weights = allocate_weights(config, device, dtype);
-  const std::vector<TensorBinding> bindings = bind_tensors(config, weights);
+  const std::vector<TensorBinding> bindings = bind_tensors(config, weights, match.layout);
   if (!match.surplus.empty()) {
     log_warning("{}: {} tensors that {} does not use: {}", checkpoint.dir().string(), match.surplus.size(),
                 config.architecture, first_few(match.surplus));

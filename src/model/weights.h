@@ -44,16 +44,20 @@ struct TensorBinding {
   at::Tensor view;
 };
 
+/// How a checkpoint stores a layer's experts: three tensors for each, or two for all of them (transformers 5 may).
+enum class ExpertLayout { kSeparate, kFused };
+
 /// Every tensor that a checkpoint of this configuration has to hold; lm_head only where it is not tied.
-std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWeights& weights);
+std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWeights& weights,
+                                        ExpertLayout layout = ExpertLayout::kSeparate);
 
 /// Uninitialised weights of the right shapes.
 ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::ScalarType dtype);
 
-/// Reads a checkpoint, converting to `dtype`. Stored tensors must be float32, float16 or bfloat16. Throws Error naming
-/// every missing tensor, or the first one of wrong shape or dtype; tensors that are there but not needed are logged as
-/// a warning. Tied embeddings may be stored under either name.
-/// Throws Interrupted where an InterruptGuard lives and the user asks to stop.
+/// Reads a checkpoint, converting to `dtype`. Stored tensors must be floating-point numbers of 16 bits or more. Throws
+/// Error naming every missing tensor, or the first one of wrong shape or dtype; tensors that are there but not needed
+/// are logged as a warning. Tied embeddings may be stored under either name. Throws Interrupted where an InterruptGuard
+/// lives and the user asks to stop.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, at::Device device,
                           at::ScalarType dtype);
 

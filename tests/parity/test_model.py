@@ -123,7 +123,44 @@ def test_embeddings_stored_apart_although_the_config_ties_them(retrosparse, tmp_
     check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def edit_config(folder, **changes):
+    """Changes config.json; a value of `...` removes the key."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+
+
+def test_experts_stored_as_one_tensor(retrosparse, tmp_path):
+    model = random_model("qwen3_moe-mixed-layers")
+    model.save_pretrained(tmp_path / "model", save_original_format=False)
+    assert "model.layers.1.mlp.experts.gate_up_proj" in load_file(tmp_path / "model" / "model.safetensors")
+    check_logits(retrosparse, tmp_path / "model", model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+def test_names_of_the_base_model(retrosparse, tmp_path):
+    model = random_model("llama-tied")
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name.removeprefix("model."): tensor for name, tensor in weights.items()}, folder / "model.safetensors")
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+@pytest.mark.parametrize("name, changes", [
+    ("qwen3", dict(architectures=...)),
+    ("llama-no-groups", dict(num_key_value_heads=None)),
+    ("qwen2", dict(rope_parameters=dict(LINEAR, factor=0.5))),
+    ("llama-linear-rope", dict(dtype=...)),
+])
+def test_config_variants(name, changes, retrosparse, tmp_path):
+    folder = tmp_path / "model"
+    random_model(name).save_pretrained(folder)
+    edit_config(folder, **changes)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_half_precision_shards(dtype, retrosparse, tmp_path):
     random_model("qwen3_moe").to(dtype).save_pretrained(tmp_path / "model", max_shard_size="100KB")
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
