@@ -15,6 +15,8 @@
 namespace retrosparse::cli {
 namespace {
 
+constexpr char kCommonGroup[] = "Options that several subcommands share";
+
 struct CommonOptions {
   bool quiet = false, verbose = false;
   int threads = 0;  // 0: libtorch's default
@@ -83,10 +85,12 @@ CLI::App& add_command(CLI::App& app, const std::string& name, const std::string&
   command->footer("Example:\n  " + example);
   const auto common = std::make_shared<CommonOptions>();
   auto* quiet = command->add_flag("-q,--quiet", common->quiet, "say nothing but errors on stderr");
-  command->add_flag("-v,--verbose", common->verbose, "say more on stderr")->excludes(quiet);
+  quiet->group(kCommonGroup);
+  command->add_flag("-v,--verbose", common->verbose, "say more on stderr")->excludes(quiet)->group(kCommonGroup);
   command->add_option("--threads", common->threads, "CPU threads; default: one for each core")
       ->type_name("N")
-      ->check(between(1, 1024));
+      ->check(between(1, 1024))
+      ->group(kCommonGroup);
   command->callback([common, command, run = std::move(run)] {
     apply(*common, *command);
     run();
@@ -101,13 +105,14 @@ void add_model_option(CLI::App& command, std::string& model) {
 }
 
 void add_json_option(CLI::App& command, bool& json) {
-  command.add_flag("--json", json, "print one JSON object instead of text");
+  command.add_flag("--json", json, "print one JSON object instead of text")->group(kCommonGroup);
 }
 
 void add_dtype_option(CLI::App& command, std::string& dtype, const std::string& meaning_of_auto) {
   command.add_option("--dtype", dtype, "float32, bfloat16, float16, or auto: " + meaning_of_auto)
       ->type_name("DTYPE")
       ->capture_default_str()
+      ->group(kCommonGroup)
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}).description(""));
 }
 
@@ -117,6 +122,7 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
                   "cpu, cuda, cuda:N, or auto: a GPU where the build and the machine have one")
       ->type_name("DEVICE")
       ->capture_default_str()
+      ->group(kCommonGroup)
       ->check([](const std::string& name) {
         const bool known = name == "auto" || name == "cpu" || gpu_index(name) >= 0;
         return known ? std::string() : fmt::format("expected cpu, cuda, cuda:N or auto, found '{}'", name);

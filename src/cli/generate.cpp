@@ -1,6 +1,5 @@
 #include "model/generate.h"
 
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>

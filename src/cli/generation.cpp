@@ -57,11 +57,11 @@ double Generation::decode_rate() const {
 }
 
 void Generation::log_speed() const {
-  std::string text = fmt::format("prefill {} tokens, {:.4g} tokens/s", prompt_tokens, prefill_rate());
+  std::string line = fmt::format("prefill {} tokens, {:.4g} tokens/s", prompt_tokens, prefill_rate());
   if (decode_passes() > 0) {
-    text += fmt::format("; decode {} tokens, {:.4g} tokens/s", ids.size(), decode_rate());
+    line += fmt::format("; decode {} tokens, {:.4g} tokens/s", ids.size(), decode_rate());
   }
-  log_info("{}; peak memory {}", text, format_bytes(static_cast<double>(peak_memory)));
+  log_info("{}; peak memory {}", line, format_bytes(static_cast<double>(peak_memory)));
 }
 
 nlohmann::ordered_json Generation::json() const {

@@ -99,8 +99,8 @@ void add_plan(CLI::App& app) {
   CLI::App& command = add_command(app, "plan", "Estimate what a model costs, dense and sparse. Reads config.json only.",
                                   "retrosparse plan examples/nano --lengths 4k,8k --window 1024",
                                   [arguments] { run_plan(*arguments); });
-  command.add_option("model", arguments->model, "a config.json, or a folder that holds one")
-      ->type_name("CONFIG_OR_DIR")
+  command.add_option("CONFIG_OR_DIR", arguments->model, "a config.json, or a folder that holds one")
+      ->type_name("")
       ->required();
   command.add_option("--lengths", arguments->lengths, "tokens of one sequence, as 4096,32k,1m")
       ->type_name("LIST")

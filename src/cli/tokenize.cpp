@@ -110,9 +110,9 @@ void add_tokenize(CLI::App& app) {
   add_model_option(command, arguments->model);
   command
       .add_option_function<std::string>(
-          "text", [arguments](const std::string& text) { arguments->text = text; },
+          "TEXT", [arguments](const std::string& text) { arguments->text = text; },
           "what to turn; without it, and without --file, standard input")
-      ->type_name("TEXT");
+      ->type_name("");
   command.add_option("--file", arguments->file, "read it from a file; - is standard input")->type_name("FILE");
   command.add_flag("--decode", arguments->decode, "from ids to text; ids are a JSON array or separated by white space");
   command.add_flag("--no-special", arguments->no_special, "add no special tokens; with --decode leave them out");

@@ -215,7 +215,7 @@ def test_plan_counts_the_bundled_model(retrosparse):
     (["generate", "--model", NANO, "--prompt", "a", "--quiet", "--verbose"], "verbose"),
     (["tokenize", "--model", NANO, "text", "--file", "f"], "exclude each other"),
     (["plan", NANO, "--lengths", "4q"], "'4q'"),
-    (["plan", NANO, "--gpu", "H2OO"], "did you mean 'H200'"),
+    (["plan", NANO, "--gpu", "H2O0"], "did you mean 'H200'"),
     (["plan", NANO, "--retrieval-share", "1.5"], "--retrieval-share"),
 ])
 def test_wrong_usage(retrosparse, arguments, says):
