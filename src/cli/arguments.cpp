@@ -48,7 +48,8 @@ Error not_an_id(const std::string& source, size_t index, std::string_view found)
   return Error(fmt::format("entry {} is not a token id", index))
       .file(source)
       .expected("a whole number")
-      .found(fmt::format("'{}'{}", found.substr(0, kShown), found.size() > kShown ? "..." : ""));
+      .found(fmt::format("'{}'{}", found.substr(0, kShown), found.size() > kShown ? "..." : ""))
+      .hint("a JSON array, or numbers separated by white space");
 }
 
 std::vector<int64_t> parse_json_ids(std::string_view text, const std::string& source) {
@@ -72,6 +73,10 @@ std::vector<int64_t> parse_json_ids(std::string_view text, const std::string& so
 }  // namespace
 
 std::vector<int64_t> parse_ids(std::string_view text, const std::string& source) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) {
+    text.remove_prefix(kByteOrderMark.size());
+  }
   const size_t first = text.find_first_not_of(kSpaces);
   if (first == text.npos) {
     throw Error("no token ids in it").file(source);

@@ -157,12 +157,17 @@ void add_sampling_options(CLI::App& command, GenerateArguments& arguments) {
       ->check(between<int64_t>(0, kMostTokens));
   command.add_option("--temperature", arguments.sampling.temperature, "0 is greedy")
       ->type_name("X")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(between(0.0, 1000.0));
   command
       .add_option("--top-p", arguments.sampling.top_p, "sample from the likeliest tokens that hold this probability")
       ->type_name("P")
-      ->capture_default_str();
-  command.add_option("--seed", arguments.sampling.seed, "of the sampling")->type_name("N")->capture_default_str();
+      ->capture_default_str()
+      ->check(between(1e-9, 1.0));
+  command.add_option("--seed", arguments.sampling.seed, "of the sampling")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--ignore-eos", arguments.ignore_eos, "go on after the end-of-sequence token");
 }
 

@@ -1,12 +1,22 @@
 #pragma once
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <string>
 
 namespace retrosparse::cli {
 
-/// Refuses values outside [lowest, highest]. Does not show in the help, where the option's type name stands.
+/// Refuses what is not a number in [lowest, highest], nan among it (CLI::Range lets it pass). Does not show in the
+/// help, where the option's type name stands.
 template <typename T>
 CLI::Validator between(T lowest, T highest) {
-  return CLI::Range(lowest, highest).description("");
+  return CLI::Validator(
+      [=](std::string& input) {
+        T value{};
+        const bool fits = CLI::detail::lexical_cast(input, value) && value >= lowest && value <= highest;
+        return fits ? std::string() : fmt::format("Value {} not in range {} to {}", input, lowest, highest);
+      },
+      "");
 }
 
 }  // namespace retrosparse::cli

@@ -34,7 +34,8 @@ std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const 
   const c10::InferenceMode inference;
   Sampler sampler(options.sampling);
   KvCache cache = model.make_cache();
-  cache.reserve(static_cast<int64_t>(prompt.size()) + options.max_new_tokens);
+  constexpr int64_t kAhead = 1024;  // the cache grows when more come: max_new_tokens is a limit, not a promise
+  cache.reserve(static_cast<int64_t>(prompt.size()) + std::min(options.max_new_tokens, kAhead));
   const ForwardOptions forward{&cache, options.attention, {}};
 
   const auto prefill_start = std::chrono::steady_clock::now();
