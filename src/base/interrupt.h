@@ -1,5 +1,5 @@
 #pragma once
-#include <signal.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX, <csignal> need not have it
 
 namespace retrosparse {
 

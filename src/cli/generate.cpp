@@ -167,7 +167,7 @@ void add_sampling_options(CLI::App& command, GenerateArguments& arguments) {
   command.add_option("--seed", arguments.sampling.seed, "of the sampling")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(between<uint64_t>(0, uint64_t{1} << 62));
   command.add_flag("--ignore-eos", arguments.ignore_eos, "go on after the end-of-sequence token");
 }
 

@@ -53,8 +53,8 @@ class SparseAttention : public Attention {
   /// `model` must outlive this object.
   explicit SparseAttention(const SparseModel& model);
 
-  /// Rows from this position on are sparse; before it, and by default everywhere, they are prefill rows. To generate, set
-  /// it to the prompt's length; to score a whole answer in one pass, to its first label row.
+  /// Rows from this position on are sparse; before it, and by default everywhere, they are prefill rows. To generate,
+  /// set it to the prompt's length; to score a whole answer in one pass, to its first label row.
   void set_sparse_from(int64_t position) { sparse_from_ = position; }
 
   /// Picks by other settings than the model's from now on.

@@ -83,16 +83,18 @@ std::vector<BpeModel::Merge> read_merges(const JsonObject& model, const Vocabula
     if (merge.is_string() && merge.get_ref<const std::string&>().starts_with("#version")) {
       continue;  // the first line of a merges.txt
     }
-    const auto [left, right] = sides_of(merge, model, merges.size());
+    const auto sides = sides_of(merge, model, merges.size());
     const auto id_of = [&](std::string_view token) {
       const std::optional<int32_t> id = vocabulary.id_of(token);
       if (!id) {
         throw model.error(fmt::format("merges[{}]", merges.size()), "a merge of tokens that are not in the vocabulary")
-            .found(fmt::format("'{}' + '{}', and no '{}'", left, right, token));
+            .found(fmt::format("'{}' + '{}', and no '{}'", sides.first, sides.second, token));
       }
       return *id;
     };
-    merges.push_back({id_of(left), id_of(right), id_of(std::string(left) + std::string(right))});
+    std::string merged(sides.first);
+    merged += sides.second;
+    merges.push_back({id_of(sides.first), id_of(sides.second), id_of(merged)});
   }
   return merges;
 }

@@ -23,6 +23,7 @@ CharacterClasses::CharacterClasses(const std::vector<CodePoints>& sets) : classe
   std::vector<uint8_t> class_of(CodePoints::kLast + 1);
   for (size_t i = 0; i + 1 < borders.size(); ++i) {
     std::vector<bool> membership;
+    membership.reserve(sets.size());
     for (const CodePoints& set : sets) {
       membership.push_back(set.contains(borders[i]));
     }

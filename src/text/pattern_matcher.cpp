@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <new>
 #include <string>
@@ -92,6 +93,10 @@ PatternMatcher::Cursor::Cursor(const PatternMatcher& matcher, std::string_view t
     scratch.classes_.resize(text.size());
   }
   length_ = matcher.classes_.classify(text, scratch.classes_.data());
+  // Giving back a long run of characters one by one is no endless backtracking.
+  static constexpr uint64_t kStepsAnyway = 10'000'000, kStepsPerCharacter = 8;
+  const uint64_t limit = kStepsAnyway + kStepsPerCharacter * length_;
+  pcre2_set_match_limit(scratch.engine_->context, static_cast<uint32_t>(std::min<uint64_t>(limit, UINT32_MAX)));
 }
 
 bool PatternMatcher::Cursor::next(Segment& segment) {

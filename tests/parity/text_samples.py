@@ -2,12 +2,19 @@
 
 import random
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|end_of_text|>", "<tool_call>",
-           "<|object_ref_start|>", "<think>", "<|im_start", "|>", "<|", "<<|endoftext|>>"]
-CONTRACTIONS = ["'s", "'S", "'ſ", "’s", "'t", "'T", "'re", "'Re", "'RE", "'ve", "'vE", "'m", "'M", "'ll", "'lL", "'LL", "'d",
-                "'D", "''s", "'\u017f\u017f", "'K", "'\u212a"]
-SPACES = [*" \t\n\r\v\f", "\x1c", "\x85", "\xa0", "\u1680", "\u180e", *map(chr, range(0x2000, 0x2010)), "\u2028", "\u2029",
-          "\u202f", "\u205f", "\u2060", "\u3000", "\ufeff", "\r\n", "\n\n", "  ", "   "]
+SPECIAL = [
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|end_of_text|>", "<|object_ref_start|>"),
+    *("<tool_call>", "<think>", "<|im_start", "|>", "<|", "<<|endoftext|>>"),
+]
+CONTRACTIONS = [
+    *("'s", "'S", "'ſ", "’s", "'t", "'T", "'re", "'Re", "'RE", "'ve", "'vE", "'m", "'M", "'ll", "'lL", "'LL", "'d", "'D"),
+    *("''s", "'\u017f\u017f", "'K", "'\u212a"),
+]
+SPACES = [
+    *" \t\n\r\v\f\x1c\x85\xa0\u1680\u180e\u2028\u2029\u202f\u205f\u2060\u3000\ufeff",
+    *map(chr, range(0x2000, 0x2010)),
+    *("\r\n", "\n\n", "  ", "   "),
+]
 WORDS = ["Hello", "world", "the", "tokenizer", "I", "don", "naïve", "Ünïcödé", "Straße", "STRASSE", "ﬁnﬂ", "привет", "МИР",
          "γειά", "Σίσυφος", "שלום", "مرحبا", "नमस्ते", "สวัสดี", "ខ្មែរ", "你好", "世界", "日本語テキスト", "カタカナ", "한국어", "각각",
          "Việt", "İstanbul", "ıI", "aaaaaaaaaaaaaaaa", "x", "_", "__init__", "foo_bar", "CamelCase", "http://a.b/c?d=e&f"]

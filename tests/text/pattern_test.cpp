@@ -102,6 +102,11 @@ TEST(Pattern, EndlessBacktrackingIsAnErrorNotAHang) {
   EXPECT_NE(error_of([] { split("(a|aa)+$|(a|a)+b", std::string(100, 'a') + "!"); }), "");
 }
 
+TEST(Pattern, LongRunsAreNoEndlessBacktracking) {
+  const std::string spaces(20'000'000, ' ');
+  EXPECT_EQ(split(R"(\s*[\r\n]+|\s+(?!\S)|\s+)", spaces + "a"), (Pieces{spaces.substr(1), " ", "a"}));
+}
+
 TEST(PreTokenizer, EveryStepCutsThePiecesOfTheOneBefore) {
   const PreTokenizer pre_tokenizer({Splitter(parse_pattern(" "), SplitBehavior::kMergedWithNext),
                                     PreTokenizer::PrefixSpace(),
