@@ -1,0 +1,54 @@
+#pragma once
+// What the two kernels of decode selection share: parameters, and the scores that the first leaves for the second.
+#include "retrosparse_kernels/decode_selection.h"
+#include "sm90/numeric.cuh"
+#include "sm90/ptx.cuh"
+
+namespace retrosparse::kernels::sm90 {
+
+inline constexpr int kSelectionMaxHeads = 256;
+inline constexpr int kScoreTile = 64;  ///< keys that share a maximum
+
+/// Reference and sum of a set of weights 2^(exponent - reference).
+struct ScoreSum {
+  float reference;
+  float sum;
+};
+
+struct SelectionKernelParams {
+  const float* queries;
+  const float* gates;
+  const float* lse_local;
+  IndexCache cache;
+  const int32_t* key_counts;
+  int32_t* selected;
+  int32_t* selected_counts;
+  float* far_mass;
+  // Rows are [batch, query_tokens, R].
+  float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
+  uint32_t* tile_maxima;  ///< [rows, tiles], as order_key
+  ScoreSum* sums;         ///< [rows, blocks]
+  int32_t tiles, blocks;
+  int32_t query_tokens, num_heads, num_selected_heads, max_selected;
+  int32_t sink_tokens, window;
+  int16_t heads[kSelectionMaxHeads];               ///< of the model
+  int16_t first_of_group[kSelectionMaxHeads + 1];  ///< first selected head of each index group, then R
+  float p[kSelectionMaxHeads];
+  int16_t min_tokens[kSelectionMaxHeads], max_tokens[kSelectionMaxHeads];
+
+  /// One past the last far key of query token t.
+  __device__ int32_t far_end(int32_t sequence, int32_t token) const {
+    return key_counts[sequence] - query_tokens + token - window + 1;
+  }
+};
+
+/// Unsigned keys in the order of the floats (no NaN; both zeros are equal).
+__device__ inline uint32_t order_key(float value) {
+  const uint32_t bits = __float_as_uint(value + 0.0f);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+__device__ inline float from_order_key(uint32_t key) {
+  return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+}  // namespace retrosparse::kernels::sm90

@@ -1,0 +1,41 @@
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/json.h"
+#include "model/config.h"
+#include "sparse/sparse_attention.h"
+
+namespace retrosparse {
+
+/// How retrieval heads read a prompt.
+enum class PrefillMode {
+  kDense,  ///< every key
+  kTiles,  ///< of the far keys only those tiles in which the index expects a key with more than tile_share of the mass
+};
+
+struct PrefillSettings {
+  PrefillMode mode = PrefillMode::kDense;
+  double tile_share = 0.02;  ///< in (0, 1]; counts for kTiles
+  bool operator==(const PrefillSettings&) const = default;
+};
+
+/// All that a converted model is beside its weights.
+struct ConvertedModel {
+  SparseModel sparse;
+  PrefillSettings prefill;
+};
+
+/// The key "retrosparse" of config.json:
+///   {"version": 1, "sink_tokens": 4, "window": 8192, "index_dim": 16,
+///    "retrieval_heads": {"LAYER": [HEAD, ...], ...}, "selection": "top_p" | "top_k" | "paper",
+///    "gates": {"LAYER": [{"p": 0.9, "min_tokens": 64, "max_tokens": 1024}, ...], ...},
+///    "prefill": {"mode": "dense" | "tiles", "tile_share": 0.02}}
+/// Layers without retrieval heads are left out; a layer's gates are in the order of its heads.
+nlohmann::ordered_json settings_json(const ConvertedModel& model);
+
+/// The reverse, for a model of this configuration; the indexer comes with zero weights. Error naming file and key: what
+/// is missing, unknown, mistyped or out of range; a layer or head that the model does not have, heads that are not in
+/// ascending order; another number of gates than of heads; a version that this program does not know.
+ConvertedModel parse_settings(const JsonObject& json, const ModelConfig& config, at::Device device);
+
+}  // namespace retrosparse

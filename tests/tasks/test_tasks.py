@@ -1,0 +1,92 @@
+"""The retrieval tasks are asked as the reference models know them: transformers answers our samples as well as eval.json
+says. And the needle pairs show the heads that eval.json calls retrieval heads."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from conftest import NANO, ROOT, shared
+
+BOOKS = ROOT / "examples" / "text" / "books.txt.xz"
+# How far below the accuracy of eval.json that of six other samples may lie.
+MARGIN = dict(niah1=0.02, niah8=0.02, niah32=0.02, mq=0.02, kv=0.01, copy=0.03, mv=0.06, vt=0.1)
+
+
+def samples_of(retrosparse, folder, *options):
+    return json.loads(retrosparse("tasks", "--model", folder, "--text", BOOKS, "--json", *options).stdout)["samples"]
+
+
+@torch.no_grad()
+def answer_accuracy(model, samples):
+    """The share of answer tokens that the model finds likeliest, given the right ones before them."""
+    right = total = 0
+    for sample in samples:
+        ids = torch.tensor(sample["ids"])
+        likeliest = model(ids[None, :-1]).logits[0].argmax(-1)
+        for begin, end in sample["answers"]:
+            right += (likeliest[begin - 1:end - 1] == ids[begin:end]).sum().item()
+            total += end - begin
+    return right / total
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return AutoModelForCausalLM.from_pretrained(NANO, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("task", MARGIN)
+def test_nano_answers(task, nano, retrosparse):
+    expected = json.loads((NANO / "eval.json").read_text())["2048"][task][0]
+    samples = samples_of(retrosparse, NANO, "--task", task, "--length", 2048, "--samples", 6)
+    assert {len(sample["ids"]) for sample in samples} == {2048}
+    assert answer_accuracy(nano, samples) >= expected - MARGIN[task]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", MARGIN)
+def test_mini_answers(task, retrosparse):
+    folder = shared("models/mini")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    expected = json.loads((folder / "eval.json").read_text())["4096"][task][0]
+    samples = samples_of(retrosparse, folder, "--task", task, "--length", 4096, "--samples", 3)
+    assert answer_accuracy(model, samples) >= expected - MARGIN[task]
+
+
+@torch.no_grad()
+def test_nothing_is_answered_without_the_text(nano, retrosparse):
+    """The questions alone give no answer away: with the text in front of them cut off only copied digits remain."""
+    samples = samples_of(retrosparse, NANO, "--task", "niah8", "--length", 2048, "--samples", 6)
+    for sample in samples:
+        (begin, end), = sample["answers"]
+        sample["ids"] = sample["ids"][begin - 50:]
+        sample["answers"] = [[50, 50 + end - begin]]
+    assert answer_accuracy(nano, samples) < 0.6
+
+
+@torch.no_grad()
+def test_negative_log_likelihood_of_running_text(nano, retrosparse):
+    expected = json.loads((NANO / "eval.json").read_text())["2048"]["val_nll"]
+    losses = []
+    for sample in samples_of(retrosparse, NANO, "--task", "nll", "--length", 2048, "--samples", 8):
+        ids = torch.tensor(sample["ids"])[None]
+        losses.append(nano(ids, labels=ids).loss.item())
+    assert abs(sum(losses) / len(losses) - expected) < 0.5  # other books
+
+
+@torch.no_grad()
+def test_needle_pairs_show_retrieval_heads(retrosparse):
+    model = AutoModelForCausalLM.from_pretrained(NANO, dtype=torch.float32, attn_implementation="eager").eval()
+    expected = torch.tensor(json.loads((NANO / "eval.json").read_text())["retrieval_scores"])
+    scores = torch.zeros_like(expected)
+    pairs = samples_of(retrosparse, NANO, "--pairs", "--length", 2048, "--samples", 4)
+    for pair in pairs:
+        (begin, end), (later_begin, later_end) = pair["first"], pair["second"]
+        assert pair["ids"][begin:end] == pair["ids"][later_begin:later_end]
+        attentions = model(torch.tensor([pair["ids"]]), output_attentions=True).attentions  # [layer] of [1, head, q, k]
+        rows = torch.stack(attentions)[:, 0, :, later_begin:later_end, begin:end]
+        scores += rows.sum(-1).mean(-1) / len(pairs)
+    ours, theirs = scores.flatten().argsort(descending=True), expected.flatten().argsort(descending=True)
+    assert ours[:2].tolist() == theirs[:2].tolist()
+    assert (scores - expected).abs().max() < 0.25
