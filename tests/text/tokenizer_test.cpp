@@ -252,7 +252,7 @@ TEST(Tokenizer, BrokenAndForeignFilesAreRefusedByName) {
 
 TEST(Tokenizer, DeepNestingIsRefusedNotACrash) {
   json nested = small_tokenizer_json()["pre_tokenizer"];
-  for (int depth = 0; depth < 2000; ++depth) {
+  for (int depth = 0; depth < 300; ++depth) {
     nested = {{"type", "Sequence"}, {"pretokenizers", json::array({std::move(nested)})}};
   }
   json document = small_tokenizer_json();
