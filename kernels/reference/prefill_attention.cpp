@@ -9,14 +9,17 @@
 namespace retrosparse::kernels::reference {
 namespace {
 
-/// Whether the query at `position` of a sequence sees key n <= position. `selected` is its query tile's row of bits.
+/// Whether the query at `position` of a sequence sees key n <= position in this part. `selected` is its query tile's
+/// row of bits.
 bool is_visible(const PrefillAttentionParams& params, HeadMode mode, int32_t position, int32_t n,
                 const uint32_t* selected) {
-  if (mode == HeadMode::kDense || position - n < params.window || n < params.sink_tokens) {
-    return true;
+  const bool resident = mode == HeadMode::kDense || position - n < params.window || n < params.sink_tokens;
+  if (mode != HeadMode::kSelected || params.part == PrefillPart::kResident) {
+    return resident;
   }
   const int32_t tile = n / kPrefillKeyTile;
-  return mode == HeadMode::kSelected && (selected[tile / 32] >> (tile % 32) & 1u) != 0;
+  const bool is_selected = (selected[tile / 32] >> (tile % 32) & 1u) != 0;
+  return params.part == PrefillPart::kSelected ? is_selected && !resident : is_selected || resident;
 }
 
 template <class T>
@@ -35,6 +38,9 @@ class Head {
   }
 
   void run() {
+    if (params_.part == PrefillPart::kSelected && mode_ != HeadMode::kSelected) {
+      return;
+    }
     int64_t first_tile = 0;
     for (int32_t s = 0; s < params_.num_sequences; ++s) {
       const PrefillSequence& sequence = params_.sequences[s];
@@ -50,7 +56,7 @@ class Head {
     const int32_t dim = params_.head_dim;
     const int32_t position = sequence.key_count - sequence.query_count + i;
     const T* q = q_ + static_cast<int64_t>(sequence.query_begin + i) * params_.q_token_stride;
-    const uint32_t* selected = mode_ != HeadMode::kSelected
+    const uint32_t* selected = mode_ != HeadMode::kSelected || params_.part == PrefillPart::kResident
                                    ? nullptr
                                    : params_.selected_tiles + tiles_row_ * params_.selected_tiles_head_stride +
                                          query_tile * params_.selected_tiles_query_stride;
@@ -68,9 +74,19 @@ class Head {
       }
     }
 
-    const double max = *std::max_element(scores_.begin(), scores_.end());
-    double sum = 0;
+    const int64_t row = sequence.query_begin + i;
+    T* o = o_ + row * params_.o_token_stride;
+    float* lse = params_.lse == nullptr ? nullptr : params_.lse + head_ * params_.lse_head_stride + row;
+    const bool merges = params_.part == PrefillPart::kSelected;
+    double max = merges ? static_cast<double>(*lse) : -INFINITY;
+    for (const double score : scores_) {
+      max = std::max(max, score);
+    }
+    double sum = merges ? std::exp(static_cast<double>(*lse) - max) : 0;
     out_.assign(static_cast<size_t>(dim), 0.0);
+    for (int32_t j = 0; merges && j < dim; ++j) {
+      out_[static_cast<size_t>(j)] = sum * static_cast<double>(to_float(o[j]));
+    }
     for (size_t s = 0; s < keys_.size(); ++s) {
       const T* v = v_ + static_cast<int64_t>(sequence.key_begin + keys_[s]) * params_.v_token_stride;
       const double weight = std::exp(scores_[s] - max);
@@ -79,12 +95,11 @@ class Head {
         out_[static_cast<size_t>(j)] += weight * static_cast<double>(to_float(v[j]));
       }
     }
-    const int64_t row = sequence.query_begin + i;
     for (int32_t j = 0; j < dim; ++j) {
-      o_[row * params_.o_token_stride + j] = from_float<T>(static_cast<float>(out_[static_cast<size_t>(j)] / sum));
+      o[j] = from_float<T>(static_cast<float>(out_[static_cast<size_t>(j)] / sum));
     }
-    if (params_.lse != nullptr) {
-      params_.lse[head_ * params_.lse_head_stride + row] = static_cast<float>(max + std::log(sum));
+    if (lse != nullptr) {
+      *lse = static_cast<float>(max + std::log(sum));
     }
   }
 

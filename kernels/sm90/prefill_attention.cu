@@ -77,7 +77,8 @@ bool is_valid(const PrefillAttentionParams& params) {
   if (std::any_of(params.head_modes, end, [](HeadMode mode) { return mode > HeadMode::kSelected; })) {
     return false;
   }
-  const bool wants_tiles = std::find(params.head_modes, end, HeadMode::kSelected) != end;
+  const bool wants_tiles =
+      params.part != PrefillPart::kResident && std::find(params.head_modes, end, HeadMode::kSelected) != end;
   const int64_t words = (max_keys + kPrefillKeyTile * 32 - 1) / (kPrefillKeyTile * 32);
   if (wants_tiles && (params.selected_tiles == nullptr || params.selected_tiles_query_stride < words)) {
     return false;
@@ -166,6 +167,7 @@ cudaError_t prefill_attention(const PrefillAttentionParams& params, cudaStream_t
   kernel.sink_tokens = params.sink_tokens;
   kernel.window = std::min(params.window, KeyRange::kUnlimited);
   kernel.softmax_scale = params.softmax_scale;
+  kernel.part = params.part;
 
   int32_t query_tiles = 0;  // of the sequences already launched
   for (int32_t s = 0; s < params.num_sequences && error == cudaSuccess;) {

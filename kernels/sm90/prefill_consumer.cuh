@@ -142,7 +142,12 @@ class PrefillConsumer {
   __device__ void mask(float (&scores)[kScores], const KeyStep& step) {
     if (step.flags & KeyStep::kMasked) {
       const ItemInfo& item = shared_.items[query_ring_.stage];
-      mask_scores(scores, step, item.first_position + 64 * warpgroup_ + row_, item.window, params_.sink_tokens);
+      const int32_t position = item.first_position + 64 * warpgroup_ + row_;
+      if (params_.part == PrefillPart::kSelected) {
+        mask_all_but_far(scores, step, position, item.window, params_.sink_tokens);
+      } else {
+        mask_scores(scores, step, position, item.window, params_.sink_tokens);
+      }
     }
   }
 
@@ -186,18 +191,27 @@ class PrefillConsumer {
     const int32_t lane = thread % 32;
     const int32_t first_row = 64 * warpgroup_ + thread / 32 * 16 + lane / 4;
     const ItemInfo item = shared_.items[query_ring_.stage];
-    float inverse[2];
+    const bool merges = params_.part == PrefillPart::kSelected;
+    float factor[2], previous_factor[2];  // of what was computed now and what kResident left
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const float sum = softmax.total(row);
-      inverse[row] = 1.0f / sum;
-      const int32_t query = first_row + 8 * row;
-      if (params_.lse != nullptr && lane % 4 == 0 && query < item.query_count) {
-        params_.lse[item.head * params_.lse_head_stride + item.query_row + query] =
-            (softmax.reference[row] + log2f(sum)) * kLn2;
+      const int32_t query = min(first_row + 8 * row, item.query_count - 1);
+      float* lse =
+          params_.lse == nullptr ? nullptr : params_.lse + item.head * params_.lse_head_stride + item.query_row + query;
+      const float previous = merges ? *lse * kLog2E : -INFINITY;
+      const float reference = fmaxf(previous, softmax.reference[row]);
+      previous_factor[row] = merges ? exp2_approximate(previous - reference) : 0.0f;
+      factor[row] = sum > 0 ? exp2_approximate(softmax.reference[row] - reference) : 0.0f;
+      const float total = previous_factor[row] + factor[row] * sum;
+      previous_factor[row] /= total;
+      factor[row] /= total;
+      __syncwarp();  // the quad has read the lse that its first lane replaces
+      if (lse != nullptr && lane % 4 == 0 && first_row + 8 * row < item.query_count) {
+        *lse = (reference + log2f(total)) * kLn2;
       }
     }
-    scale_rows(output, inverse);
+    scale_rows(output, factor);
 
     auto* tile = reinterpret_cast<unsigned char*>(shared_.q[query_ring_.stage]);
 #pragma unroll
@@ -217,13 +231,27 @@ class PrefillConsumer {
     for (int i = 0; i < kChunks / 2; ++i) {
       const int32_t r = warp_row + i * (32 / kChunks) + lane / kChunks;
       const auto* chunk = tile + column_chunk / 8 * kQueryHalfBytes + r * 128 + ((column_chunk % 8) ^ (r % 8)) * 16;
+      const int32_t warp_r = r - warp_row;
+      const float keep = __shfl_sync(0xffffffffu, previous_factor[i * (32 / kChunks) / 8], warp_r % 8 * 4);
       if (r < item.query_count) {
-        auto* row = params_.o + (item.query_row + r) * params_.o_token_stride + item.head * params_.o_head_stride;
-        reinterpret_cast<uint4*>(row)[column_chunk] = *reinterpret_cast<const uint4*>(chunk);
+        auto* row = reinterpret_cast<uint4*>(params_.o + (item.query_row + r) * params_.o_token_stride +
+                                             item.head * params_.o_head_stride) +
+                    column_chunk;
+        const uint4 result = *reinterpret_cast<const uint4*>(chunk);
+        *row = merges ? add_scaled(result, keep, *row) : result;
       }
     }
     fence_async_proxy();
     shared_.q_empty[query_ring_.stage].arrive();
+  }
+
+  /// sum + factor * values for eight bf16 each.
+  __device__ static uint4 add_scaled(const uint4& sum, float factor, const uint4& values) {
+    const auto add = [factor](uint32_t a, uint32_t b) {
+      return pack_bf16(__uint_as_float(a << 16) + factor * __uint_as_float(b << 16),
+                       __uint_as_float(a & 0xffff0000u) + factor * __uint_as_float(b & 0xffff0000u));
+    };
+    return make_uint4(add(sum.x, values.x), add(sum.y, values.y), add(sum.z, values.z), add(sum.w, values.w));
   }
 
   /// One arrival per warp: a warp's wait for its products covers its own reads only.

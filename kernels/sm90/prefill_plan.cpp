@@ -13,6 +13,12 @@ struct HeadGroup {
   int16_t num_heads;
 };
 
+/// The mode of head h in this part: kSelected heads are local where their tiles do not count yet.
+HeadMode effective_mode(const PrefillAttentionParams& params, int32_t h) {
+  const bool waits = params.part == PrefillPart::kResident && params.head_modes[h] == HeadMode::kSelected;
+  return waits ? HeadMode::kLocal : params.head_modes[h];
+}
+
 /// Heads of the same mode and KV group side by side in schedule.head_order.
 std::vector<HeadGroup> group_heads(const PrefillAttentionParams& params, PrefillSchedule& schedule) {
   std::vector<HeadGroup> groups;
@@ -20,16 +26,19 @@ std::vector<HeadGroup> group_heads(const PrefillAttentionParams& params, Prefill
   int16_t ordered = 0;
   int16_t tiles_rows = 0;
   for (int32_t h = 0; h < params.num_heads; ++h) {
-    const HeadMode mode = params.head_modes[h];
+    const HeadMode mode = effective_mode(params, h);
     schedule.tiles_row[h] = mode == HeadMode::kSelected ? tiles_rows++
                             : mode == HeadMode::kDense  ? PrefillSchedule::kDenseRow
                                                         : PrefillSchedule::kLocalRow;
   }
   for (const HeadMode mode : {HeadMode::kDense, HeadMode::kSelected, HeadMode::kLocal}) {
+    if (params.part == PrefillPart::kSelected && mode != HeadMode::kSelected) {
+      continue;
+    }
     for (int32_t group = 0; group < params.num_key_value_heads; ++group) {
       const int16_t first = ordered;
       for (int32_t h = group * heads_per_group; h < (group + 1) * heads_per_group; ++h) {
-        if (params.head_modes[h] == mode) {
+        if (effective_mode(params, h) == mode) {
           schedule.head_order[ordered++] = static_cast<int16_t>(h);
         }
       }
@@ -70,8 +79,9 @@ int32_t make_prefill_schedule(const PrefillAttentionParams& params, int32_t firs
     int32_t items;
   };
   const std::vector<HeadGroup> groups = group_heads(params, schedule);
-  const auto max_sequences = std::min<int64_t>(PrefillSchedule::kMaxSequences,
-                                               PrefillSchedule::kMaxStrips / static_cast<int64_t>(groups.size()));
+  const auto max_sequences =
+      std::min<int64_t>(PrefillSchedule::kMaxSequences,
+                        PrefillSchedule::kMaxStrips / std::max<int64_t>(1, static_cast<int64_t>(groups.size())));
   const auto count = static_cast<int32_t>(std::min<int64_t>(params.num_sequences - first_sequence, max_sequences));
 
   std::vector<Candidate> candidates;

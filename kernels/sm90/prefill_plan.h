@@ -20,7 +20,7 @@ struct PrefillItem {
   int32_t query_tile;  ///< within the sequence
 };
 
-/// The items of one sequence and of the heads of one KV group that share a mode.
+/// The items of one sequence and of the heads of one KV group that share a mode (in this launch's part).
 struct PrefillStrip {
   int32_t first_item;
   int16_t sequence;
@@ -72,6 +72,7 @@ struct KeyRange {
   int32_t last_position;
   int32_t window;  ///< kUnlimited for a dense head
   int32_t sink_tokens;
+  bool far_only;  ///< only selected tiles count, and of them only keys outside of window and sinks
   static constexpr int32_t kUnlimited = 0x3fffffff;  // differences of positions and windows stay in int32
 };
 
@@ -87,7 +88,8 @@ struct alignas(16) KeyStep {
   static constexpr uint32_t kContiguous = 16;  ///< the second tile follows the first
 };
 
-/// Walks an item's key tiles from the diagonal down, two a step. `SelectedTiles` answers
+/// Walks an item's key tiles from the diagonal down, two a step. With far_only there may be none: ask has_steps()
+/// first. `SelectedTiles` answers
 ///   int32_t highest_below(int32_t t): the largest selected tile < t, or -1; asked with falling t
 ///   bool contains(int32_t t)
 template <class SelectedTiles>
@@ -97,8 +99,17 @@ class KeyWalk {
       : range_(range), selected_(selected), tile_(range.last_position / kPrefillKeyTile + 1) {
     const int32_t first_key = range.first_position - range.window + 1;
     first_window_tile_ = first_key > 0 ? first_key / kPrefillKeyTile : 0;
+    if (range.far_only) {
+      const int32_t end = range.last_position - range.window + 1;  // of the far keys
+      tile_ = end > 0 ? (end + kPrefillKeyTile - 1) / kPrefillKeyTile : 0;
+      first_window_tile_ = tile_;
+      // Tiles of sinks only are passed over as well.
+      lowest_tile_ = range.sink_tokens / kPrefillKeyTile;
+    }
     pending_ = next_tile();
   }
+
+  RETROSPARSE_HOST_DEVICE bool has_steps() const { return pending_ >= 0; }
 
   RETROSPARSE_HOST_DEVICE KeyStep next() {
     const int32_t upper = pending_;
@@ -135,14 +146,22 @@ class KeyWalk {
     }
     const int32_t sink_tiles = (range_.sink_tokens + kPrefillKeyTile - 1) / kPrefillKeyTile;
     const int32_t sink_tile = (tile_ < sink_tiles ? tile_ : sink_tiles) - 1;
-    const int32_t selected_tile = tile_ > 0 ? selected_.highest_below(tile_) : -1;
-    tile_ = sink_tile > selected_tile ? sink_tile : selected_tile;
+    const int32_t selected_tile = tile_ > lowest_tile_ ? selected_.highest_below(tile_) : -1;
+    if (range_.far_only) {
+      tile_ = selected_tile >= lowest_tile_ ? selected_tile : -1;
+    } else {
+      tile_ = sink_tile > selected_tile ? sink_tile : selected_tile;
+    }
     return tile_;
   }
 
   RETROSPARSE_HOST_DEVICE uint32_t mask_flags(int32_t tile) const {
     const int32_t first_key = tile * kPrefillKeyTile;
     const int32_t last_key = first_key + kPrefillKeyTile - 1;
+    if (range_.far_only) {
+      const bool far_for_all = range_.first_position - last_key >= range_.window && first_key >= range_.sink_tokens;
+      return far_for_all ? 0 : KeyStep::kMasked;
+    }
     uint32_t flags = last_key <= range_.first_position ? 0 : KeyStep::kMasked;
     const bool seen_by_all = range_.last_position - first_key < range_.window || last_key < range_.sink_tokens;
     if (!seen_by_all) {
@@ -154,6 +173,7 @@ class KeyWalk {
   const KeyRange range_;
   SelectedTiles& selected_;
   int32_t first_window_tile_;
+  int32_t lowest_tile_ = 0;
   int32_t tile_;     ///< the tile returned last
   int32_t pending_;  ///< first tile of the next step, -1 when there is none
 };

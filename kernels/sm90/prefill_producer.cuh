@@ -59,10 +59,6 @@ template <class KeyTiles>
 __device__ inline void load_step(KeyTiles& destination, const CUtensorMap* step_map, const CUtensorMap* tile_map,
                                  Barrier& barrier, const KeyStep& step, const PrefillSequence& sequence, int32_t group,
                                  int32_t total_keys) {
-#ifdef ABLATE_LOADS
-  barrier.arrive();
-  return;
-#endif
   barrier.arrive_expecting(sizeof(KeyTiles));
   if (step.flags & KeyStep::kContiguous) {
     tma_load(destination, step_map, barrier, 0, sequence.key_begin + step.first_key[0], 0, group);
@@ -141,7 +137,18 @@ class PrefillProducer {
     range.last_position = range.first_position + query_count - 1;
     range.window = tiles_row == PrefillSchedule::kDenseRow ? KeyRange::kUnlimited : params_.window;
     range.sink_tokens = params_.sink_tokens;
+    range.far_only = params_.part == PrefillPart::kSelected;
 
+    const uint32_t* row = nullptr;
+    if (tiles_row >= 0) {
+      row = params_.selected_tiles + tiles_row * params_.selected_tiles_head_stride +
+            (params_.schedule.first_query_tile[item.sequence] + item.query_tile) * params_.selected_tiles_query_stride;
+    }
+    WarpSelectedTiles selected(row, range.last_position / kPrefillKeyTile + 1, lane_);
+    KeyWalk<WarpSelectedTiles> walk(range, selected);
+    if (!walk.has_steps()) {
+      return;
+    }
     shared_.q_empty[query_ring_.stage].wait(query_ring_.parity ^ 1);
     if (lane_ == 0) {
       shared_.items[query_ring_.stage] = {sequence.query_begin + first_query, query_count, range.first_position,
@@ -152,13 +159,6 @@ class PrefillProducer {
     }
     query_ring_.advance();
 
-    const uint32_t* row = nullptr;
-    if (tiles_row >= 0) {
-      row = params_.selected_tiles + tiles_row * params_.selected_tiles_head_stride +
-            (params_.schedule.first_query_tile[item.sequence] + item.query_tile) * params_.selected_tiles_query_stride;
-    }
-    WarpSelectedTiles selected(row, range.last_position / kPrefillKeyTile + 1, lane_);
-    KeyWalk<WarpSelectedTiles> walk(range, selected);
     // In the order of consumption: the keys of step i + 1 are wanted before the values of step i.
     KeyStep step = walk.next();
     load_keys(step, sequence, group);

@@ -28,6 +28,7 @@ struct PrefillKernelParams {
   int32_t heads_per_group;
   int32_t sink_tokens, window;
   float softmax_scale;
+  PrefillPart part;
   PrefillSchedule schedule;
 };
 

@@ -35,6 +35,24 @@ __device__ inline void mask_scores(float (&scores)[kScores], const KeyStep& step
   }
 }
 
+/// The same where only far keys count: neither sinks nor in the window.
+__device__ inline void mask_all_but_far(float (&scores)[kScores], const KeyStep& step, int32_t position, int32_t window,
+                                        int32_t sink_tokens) {
+#pragma unroll
+  for (int tile = 0; tile < 2; ++tile) {
+    const int32_t first_key = step.first_key[tile] + 2 * (threadIdx.x % 4);
+    const int32_t first_far = sink_tokens - first_key;
+#pragma unroll
+    for (int i = 0; i < kScores / 2; ++i) {
+      const int32_t key = 8 * (i / 4) + i % 2;
+      const int32_t last_far = position + 8 * (i / 2 % 2) - window - first_key;
+      if (key > last_far || key < first_far) {
+        scores[tile * 32 + i] = -INFINITY;
+      }
+    }
+  }
+}
+
 /// Online softmax of a thread's two rows (Milakov & Gimelshein, arXiv 1805.02867) to the base 2:
 /// weight = 2^(score * scale_log2 - reference), where the reference is the largest exponent seen so far.
 struct OnlineSoftmax {

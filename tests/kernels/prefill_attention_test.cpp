@@ -117,7 +117,12 @@ struct Problem {
   }
   Result run_reference() const {
     Result result = empty_result();
+    run_reference(PrefillPart::kAll, result);
+    return result;
+  }
+  void run_reference(PrefillPart part, Result& result) const {
     PrefillAttentionParams p = params();
+    p.part = part;
     p.q = q.data();
     p.k = k.data();
     p.v = v.data();
@@ -127,7 +132,6 @@ struct Problem {
     for (int32_t h = 0; h < shape_.heads(); ++h) {
       reference::prefill_attention(p, h);
     }
-    return result;
   }
 
   const Case& shape_;
@@ -190,15 +194,33 @@ TEST(PrefillAttention, ReferenceModesAgreeWhereTheyMust) {
   EXPECT_FALSE(Problem(local).run_reference().o == Problem(dense).run_reference().o);
 }
 
+TEST(PrefillAttention, ReferencePartsMergeToTheWhole) {
+  const Case shape{.modes = {kL, kS, kD, kS},
+                   .num_key_value_heads = 2,
+                   .head_dim = 16,
+                   .window = 20,
+                   .sequences = {{0, 100, 0, 100}, {100, 60, 100, 300}},
+                   .dtype = Dtype::kFloat32};
+  const Problem problem(shape);
+  const Problem::Result whole = problem.run_reference();
+  Problem::Result parts = problem.empty_result();
+  problem.run_reference(PrefillPart::kResident, parts);
+  EXPECT_FALSE(parts.o == whole.o);
+  problem.run_reference(PrefillPart::kSelected, parts);
+  testing::expect_close_attention(parts.o, whole.o);
+  testing::expect_close_lse(parts.lse, whole.lse, 1e-5);
+}
+
 #ifdef RETROSPARSE_WITH_CUDA
 class PrefillAttentionGpu : public ::testing::Test {
  protected:
   void SetUp() override { RETROSPARSE_REQUIRE_GPU(); }
 
-  static void check(const Case& shape, int reruns = 1) {
-    SCOPED_TRACE(::testing::Message() << shape.heads() << " heads of " << shape.head_dim << ", window " << shape.window
-                                      << ", sinks " << shape.sink_tokens << ", " << shape.sequences.size()
-                                      << " sequences, first " << shape.sequences[0].query_count);
+  static void check(const Case& shape, int reruns = 1, const std::vector<PrefillPart>& parts = {PrefillPart::kAll}) {
+    SCOPED_TRACE(::testing::Message() << parts.size() << " parts, " << shape.heads() << " heads of " << shape.head_dim
+                                      << ", window " << shape.window << ", sinks " << shape.sink_tokens << ", "
+                                      << shape.sequences.size() << " sequences, first "
+                                      << shape.sequences[0].query_count);
     const Problem problem(shape);
     const Problem::Result expected = problem.run_reference();
     testing::DeviceArray q(problem.q), k(problem.k), v(problem.v);
@@ -216,7 +238,10 @@ class PrefillAttentionGpu : public ::testing::Test {
       testing::DeviceArray o(poison.o), lse(poison.lse);
       p.o = o.data();
       p.lse = static_cast<float*>(lse.data());
-      ASSERT_EQ(sm90::prefill_attention(p, nullptr), cudaSuccess);
+      for (const PrefillPart part : parts) {
+        p.part = part;
+        ASSERT_EQ(sm90::prefill_attention(p, nullptr), cudaSuccess);
+      }
       const Array found = o.fetch();
       testing::expect_close_attention(found, expected.o);
       testing::expect_close_lse(lse.fetch(), expected.lse, 1e-4 * std::max(1.0f, shape.magnitude));
@@ -264,6 +289,21 @@ TEST_F(PrefillAttentionGpu, ChunksAndPackedBatches) {
     many.push_back({5 * s, 5, 9 * s, 7});
   }
   check({.modes = {kL, kD}, .window = 3, .sequences = many});
+}
+
+TEST_F(PrefillAttentionGpu, PartsMergeToTheWhole) {
+  const std::vector<PrefillPart> parts = {PrefillPart::kResident, PrefillPart::kSelected};
+  for (const int32_t head_dim : {64, 128}) {
+    for (const double share : {0.0, 0.1, 1.0}) {
+      check({.modes = {kS, kL, kS, kD},
+             .num_key_value_heads = 2,
+             .head_dim = head_dim,
+             .window = 100,
+             .sequences = {{0, 700, 0, 700}, {701, 200, 705, 1000}},
+             .selected_share = share},
+            1, parts);
+    }
+  }
 }
 
 TEST_F(PrefillAttentionGpu, Extremes) {

@@ -23,6 +23,9 @@ struct SelectedSet {
 };
 
 bool is_visible(const KeyRange& range, const SelectedSet& selected, int32_t position, int32_t key) {
+  if (range.far_only) {
+    return position - key >= range.window && key >= range.sink_tokens && selected.contains(key / kPrefillKeyTile);
+  }
   return key <= position &&
          (position - key < range.window || key < range.sink_tokens || selected.contains(key / kPrefillKeyTile));
 }
@@ -31,6 +34,9 @@ bool is_visible(const KeyRange& range, const SelectedSet& selected, int32_t posi
 bool step_shows(const KeyRange& range, const KeyStep& step, int tile, int32_t position, int32_t key) {
   if (!(step.flags & KeyStep::kMasked)) {
     return true;
+  }
+  if (range.far_only) {
+    return position - key >= range.window && key >= range.sink_tokens;
   }
   const int32_t window = step.flags & (KeyStep::kSelected << tile) ? KeyRange::kUnlimited : range.window;
   return key <= position && (position - key < window || key < range.sink_tokens);
@@ -45,7 +51,11 @@ void check_walk(const KeyRange& range, SelectedSet& selected) {
   KeyWalk<SelectedSet> walk(range, selected);
   std::set<int32_t> tiles;
   KeyStep step{};
-  do {
+  if (!walk.has_steps()) {
+    EXPECT_TRUE(range.far_only);
+    step.flags = KeyStep::kLast;
+  }
+  while (!(step.flags & KeyStep::kLast)) {
     step = walk.next();
     if (step.flags & KeyStep::kContiguous) {
       ASSERT_EQ(step.first_key[1], step.first_key[0] + kPrefillKeyTile);
@@ -67,7 +77,7 @@ void check_walk(const KeyRange& range, SelectedSet& selected) {
         }
       }
     }
-  } while (!(step.flags & KeyStep::kLast));
+  }
 
   bool useless_tile = false;
   for (const int32_t first_key : tiles) {
@@ -104,6 +114,7 @@ TEST(PrefillKeyWalk, ShowsEveryQueryExactlyItsKeys) {
     range.window = windows[uniform(0, 9)];
     const int32_t sinks[] = {0, 1, 4, 63, 64, 65, 200, 3000};
     range.sink_tokens = sinks[uniform(0, 7)];
+    range.far_only = uniform(0, 3) == 0;
     SelectedSet selected;
     for (int32_t count = uniform(0, 2) == 0 ? 0 : uniform(0, 20); count > 0; --count) {
       selected.tiles.insert(uniform(0, range.last_position / kPrefillKeyTile));
@@ -117,7 +128,7 @@ TEST(PrefillKeyWalk, ShowsEveryQueryExactlyItsKeys) {
 
 TEST(PrefillKeyWalk, MasksOnlyTheEdges) {
   SelectedSet none;
-  const KeyRange dense{128 * 50, 128 * 51 - 1, KeyRange::kUnlimited, 4};
+  const KeyRange dense{128 * 50, 128 * 51 - 1, KeyRange::kUnlimited, 4, false};
   KeyWalk<SelectedSet> dense_walk(dense, none);
   int steps = 0;
   int masked = 0;
@@ -130,7 +141,7 @@ TEST(PrefillKeyWalk, MasksOnlyTheEdges) {
   EXPECT_EQ(steps, 51);
   EXPECT_EQ(masked, 1);
 
-  const KeyRange local{128 * 50, 128 * 51 - 1, 2048, 4};
+  const KeyRange local{128 * 50, 128 * 51 - 1, 2048, 4, false};
   KeyWalk<SelectedSet> local_walk(local, none);
   steps = masked = 0;
   do {

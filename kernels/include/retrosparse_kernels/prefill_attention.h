@@ -19,6 +19,14 @@ struct PrefillSequence {
   int32_t key_count = 0;  ///< at least query_count
 };
 
+/// Which keys a call attends to. Tile selection needs the log-sum-exp over sinks and window, so a prefill that selects
+/// tiles is kResident, the selection, kSelected.
+enum class PrefillPart : uint8_t {
+  kAll,       ///< everything, in one launch
+  kResident,  ///< all but the selected tiles: heads of kSelected are local here
+  kSelected,  ///< heads of kSelected only: their selected tiles' far keys, merged into the `o` and `lse` of kResident
+};
+
 inline constexpr int kPrefillQueryTile = 128;  ///< queries per tile, counted from a sequence's first query
 inline constexpr int kPrefillKeyTile = 64;     ///< keys per tile, counted from a sequence's first key
 
@@ -32,7 +40,7 @@ struct PrefillAttentionParams {
   const void* k = nullptr;  ///< [total_keys, num_key_value_heads, head_dim] of dtype
   const void* v = nullptr;  ///< as k
   void* o = nullptr;        ///< as q
-  float* lse = nullptr;     ///< [num_heads, total_queries], may be null
+  float* lse = nullptr;     ///< [num_heads, total_queries], may be null but with kSelected
 
   int64_t q_token_stride = 0, q_head_stride = 0;
   int64_t k_token_stride = 0, k_head_stride = 0;
@@ -46,6 +54,7 @@ struct PrefillAttentionParams {
   int32_t num_key_value_heads = 0;
   int32_t head_dim = 0;
   Dtype dtype = Dtype::kBfloat16;
+  PrefillPart part = PrefillPart::kAll;
   float softmax_scale = 0;  ///< greater than 0, usually head_dim^-1/2
 
   const HeadMode* head_modes = nullptr;  ///< [num_heads], host memory
@@ -55,14 +64,13 @@ struct PrefillAttentionParams {
   const PrefillSequence* sequences = nullptr;  ///< [num_sequences], host memory
   int32_t num_sequences = 0;
 
-  /// Only for heads of kSelected, else null: bit t % 32 of word [r, i, t / 32] says that key tile t is selected for the
-  /// r-th of those heads (ascending) and query tile i. Query tiles are numbered through the sequences in their order,
-  /// each holding ceil(query_count / kPrefillQueryTile) of them. Selected tiles inside the window or among the sinks
-  /// are welcome (each key counts once), and tiles past the diagonal are ignored.
+  /// Only for heads of kSelected and not with kResident, else null: bit t % 32 of word [r, i, t / 32] says that key
+  /// tile t is selected for the r-th of those heads (ascending) and query tile i. Query tiles are numbered through the
+  /// sequences in their order, each holding ceil(query_count / kPrefillQueryTile) of them. Selected tiles inside the
+  /// window or among the sinks are welcome (each key counts once), and tiles past the diagonal are ignored.
   const uint32_t* selected_tiles = nullptr;
-  int64_t selected_tiles_head_stride = 0;  ///< in words
-  int64_t selected_tiles_query_stride =
-      0;  ///< in words, at least ceil(key_count / kPrefillKeyTile / 32) of any sequence
+  int64_t selected_tiles_head_stride = 0;   ///< in words
+  int64_t selected_tiles_query_stride = 0;  ///< in words; at least ceil(key_count / kPrefillKeyTile / 32) of a sequence
 
   int32_t* workspace = nullptr;  ///< device memory, one element; the GPU kernel's own, in any state
 };
