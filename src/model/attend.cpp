@@ -7,6 +7,9 @@
 #include <ATen/ops/logaddexp.h>
 
 #include <optional>
+#include <utility>
+
+#include "ops/few_query_attention.h"
 
 namespace retrosparse {
 namespace {
@@ -63,6 +66,10 @@ PartialAttention run(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 PartialAttention attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                         const at::Tensor& bias) {
+  if (!bias.defined() && ops::serves_few_queries(q, k, v)) {
+    auto [out, lse] = ops::few_query_attention(q, k, v, scale);
+    return {std::move(out), std::move(lse)};
+  }
   return run(q, k, v, scale, /*causal=*/false, bias);
 }
 

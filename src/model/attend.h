@@ -15,7 +15,7 @@ struct PartialAttention {
 ///   S >= 1. bias: undefined, or [T, S] of q's dtype added to every head's scores (0 or -inf to mask); every row
 ///   must keep at least one key.
 /// Uses libtorch's fused kernels (CPU: flash; CUDA: FlashAttention-2 for half precision without bias, else
-/// memory-efficient). Differentiable in `out`.
+/// memory-efficient), and ops::few_query_attention for a few rows on the CPU. Differentiable in `out`.
 PartialAttention attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                         const at::Tensor& bias = {});
 
