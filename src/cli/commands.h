@@ -10,6 +10,7 @@ namespace retrosparse::cli {
 void add_inspect(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_tokenize(CLI::App& app);
+void add_tasks(CLI::App& app);
 void add_generate(CLI::App& app);
 
 }  // namespace retrosparse::cli

@@ -58,6 +58,7 @@ int run(int argc, char** argv) {
   cli::add_inspect(app);
   cli::add_plan(app);
   cli::add_tokenize(app);
+  cli::add_tasks(app);
   cli::add_generate(app);
   try {
     app.parse(argc, argv);

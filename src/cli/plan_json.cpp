@@ -9,11 +9,10 @@ using nlohmann::ordered_json;
 
 namespace {
 
-// A count or size: whole numbers as such, up to where a double holds them exactly.
+// A count or size as a whole number, which an expectation need not be, up to where a double holds it exactly.
 ordered_json number(double value) {
   constexpr double kExact = 9007199254740992.0;  // 2^53
-  const bool whole = std::abs(value) < kExact && std::floor(value) == value;
-  return whole ? ordered_json(static_cast<int64_t>(value)) : ordered_json(value);
+  return std::abs(value) < kExact ? ordered_json(std::llround(value)) : ordered_json(value);
 }
 
 ordered_json parameters_json(const ParameterCounts& counts) {
@@ -57,13 +56,16 @@ ordered_json gpu_json(const PlanView& view, const GpuFit& fit) {
   if (fit.count == 0) {
     return json;
   }
-  json["weight_bytes_each"] = view.report.weight_bytes / static_cast<double>(fit.count);
+  json["weight_bytes_each"] = number(view.report.weight_bytes / static_cast<double>(fit.count));
   json["cache_tokens"] = {{"dense", number(fit.tokens_dense)}, {"sparse", number(fit.tokens_sparse)}};
   // null where the cache does not fit.
   const auto time = [&](const LengthCost& cost, double most_tokens, const Work& work) {
     return static_cast<double>(cost.tokens) <= most_tokens ? ordered_json(seconds_on(view, fit, work)) : ordered_json();
   };
   for (const LengthCost& cost : view.report.lengths) {
+    json["memory_bytes_each"].push_back({{"tokens", cost.tokens},
+                                         {"dense", number(memory_of_each(view, fit, cost.kv_dense))},
+                                         {"sparse", number(memory_of_each(view, fit, cost.kv_sparse + cost.index))}});
     json["seconds"].push_back({{"tokens", cost.tokens},
                                {"prefill_dense", time(cost, fit.tokens_dense, cost.prefill_dense)},
                                {"prefill_sparse", time(cost, fit.tokens_sparse, cost.prefill_sparse)},

@@ -139,12 +139,15 @@ const LengthCost& longest_that_fits(const PlanView& view, const GpuFit& fit) {
   return *best;
 }
 
-std::string times_text(const PlanView& view) {
+std::string gpus_text(const PlanView& view) {
   const std::vector<GpuFit>& gpus = view.report.gpus;
-  Table table({"least time", "tokens", "prefill, dense", "sparse", "decode of a token, dense", "sparse"});
+  Table table({"on", "tokens", "memory of each, dense", "sparse", "prefill, dense", "sparse",
+               "decode of a token, dense", "sparse"});
   const auto add = [&](const GpuFit& fit, const LengthCost& cost) {
     std::vector<std::string> row = {fmt::format("{} x {}", fit.count, fit.gpu->name),
-                                    tokens_text(static_cast<double>(cost.tokens))};
+                                    tokens_text(static_cast<double>(cost.tokens)),
+                                    format_bytes(memory_of_each(view, fit, cost.kv_dense)),
+                                    format_bytes(memory_of_each(view, fit, cost.kv_sparse + cost.index))};
     std::ranges::move(times(view, fit, cost), std::back_inserter(row));
     table.add(std::move(row));
   };
@@ -157,7 +160,9 @@ std::string times_text(const PlanView& view) {
       }
     }
   }
-  return table.text() + "  What the datasheet's FLOPs and bandwidth allow at best; real programs take longer.\n";
+  return table.text() +
+         "  Memory: weights and caches. Times: what the datasheet's FLOPs and bandwidth allow at best; real programs "
+         "take longer.\n";
 }
 
 }  // namespace
@@ -169,10 +174,14 @@ double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work) {
   return work.seconds(count * flops, count * gpu.bytes_per_second);
 }
 
+double memory_of_each(const PlanView& view, const GpuFit& fit, double cache_bytes) {
+  return (view.report.weight_bytes + cache_bytes) / static_cast<double>(fit.count);
+}
+
 std::string plan_text(const PlanView& view) {
   std::string text = fmt::format("{}: {}, {}\n", view.model, view.config.architecture, view.dtype);
   text += parameters_text(view) + assumptions_text(view);
-  for (const std::string& part : {caches_text(view), work_text(view), fit_text(view), times_text(view)}) {
+  for (const std::string& part : {caches_text(view), work_text(view), fit_text(view), gpus_text(view)}) {
     text += "\n" + part;
   }
   return text;

@@ -19,7 +19,11 @@ struct PlanView {
 /// The least time that this many of these GPUs need, in the view's dtype. fit.count > 0.
 double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work);
 
-/// Tables for a terminal. Times for every length where the report has one GPU, else for the longest that fits on each.
+/// Bytes that each of these GPUs holds: its part of the weights and of `cache_bytes`. fit.count > 0.
+double memory_of_each(const PlanView& view, const GpuFit& fit, double cache_bytes);
+
+/// Tables for a terminal. Memory and times for every length where the report has one GPU, else for the longest that
+/// fits on each.
 std::string plan_text(const PlanView& view);
 
 /// All figures, in bytes, FLOPs and seconds.

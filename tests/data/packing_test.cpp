@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 
+#include "base/random.h"
 #include "data/data_testing.h"
 
 namespace retrosparse {
@@ -24,7 +25,7 @@ using Ids = std::vector<int64_t>;
 using Starts = std::vector<int64_t>;
 
 TEST(Packing, PutsShortTextsBehindEachOther) {
-  const Documents documents{make_document(10, 3), make_document(20, 2), make_document(30, 4)};
+  const Documents documents{make_document(10, 3), make_document(20, 2), make_document(30, 3)};
   const auto samples = pack_all(documents, 5, without_begin());
   ASSERT_EQ(samples.size(), 2u);
   EXPECT_EQ(samples[0], (Sample{Ids{10, 11, 12, kEnd, 20}, Starts{0, 4}, {}}));
@@ -32,7 +33,7 @@ TEST(Packing, PutsShortTextsBehindEachOther) {
 }
 
 TEST(Packing, EveryFragmentBeginsAsTextsBegin) {
-  const Documents documents{make_document(10, 3), make_document(20, 2), make_document(30, 4)};
+  const Documents documents{make_document(10, 3), make_document(20, 2), make_document(30, 3)};
   const auto samples = pack_all(documents, 6, with_begin());
   ASSERT_EQ(samples.size(), 2u);
   EXPECT_EQ(samples[0], (Sample{Ids{kBegin, 10, 11, 12, kEnd, kBegin}, Starts{0, 5}, {}}));
@@ -45,8 +46,8 @@ TEST(Packing, LongTextsFillSamplesOfTheirOwn) {
   ASSERT_EQ(samples.size(), 4u);
   EXPECT_EQ(samples[0].ids, (Ids{100, 101, 102, 103, 104}));
   EXPECT_EQ(samples[1].ids, (Ids{105, 106, 107, 108, 109}));
-  EXPECT_EQ(samples[2].ids, (Ids{20, 21, 22, 23, kEnd})) << "as long as a sample with its end";
-  EXPECT_EQ(samples[3], (Sample{Ids{10, 11, kEnd, 110, kEnd}, Starts{0, 3}, {}})) << "short ones, and what is left";
+  EXPECT_EQ(samples[2], (Sample{Ids{10, 11, kEnd, 110, kEnd}, Starts{0, 3}, {}})) << "short ones, and what is left";
+  EXPECT_EQ(samples[3].ids, (Ids{20, 21, 22, 23, kEnd})) << "as long as a sample with its end";
 }
 
 TEST(Packing, NoSampleBeginsWithTheEndOfAText) {
@@ -60,9 +61,11 @@ TEST(Packing, NoSampleBeginsWithTheEndOfAText) {
 TEST(Packing, ResponsesAreLabelsBehindTheirWholePrompt) {
   const Documents documents{make_document(10, 4, 2), make_document(20, 5, 1), make_document(30, 2, 1)};
   const auto samples = pack_all(documents, 9, without_begin());
-  ASSERT_EQ(samples.size(), 1u) << "the second one is not full";
+  ASSERT_EQ(samples.size(), 2u);
   EXPECT_EQ(samples[0].ids, (Ids{10, 11, 12, 13, kEnd, 20, 21, 22, 23}));
   EXPECT_EQ(samples[0].labels, (std::vector<TokenRange>{{2, 4}})) << "the second text is there to fill only";
+  EXPECT_EQ(samples[1].ids, (Ids{20, 21, 22, 23, 24, kEnd, 30, 31, kEnd}));
+  EXPECT_EQ(samples[1].labels, (std::vector<TokenRange>{{4, 5}, {7, 8}}));
 
   const auto with_prefix = pack_all(documents, 10, with_begin());
   ASSERT_EQ(with_prefix.size(), 2u);

@@ -18,6 +18,10 @@ SHARED = ROOT.parent / "shared"
 NANO = ROOT / "examples" / "nano"
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes minutes; tools/test --fast leaves it out")
+
+
 def shared(path: str) -> Path:
     """A file of ../shared; the test is skipped where that folder is absent."""
     if not (SHARED / path).exists():

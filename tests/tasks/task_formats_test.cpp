@@ -70,8 +70,8 @@ TEST(TaskFormats, RefusesMistakes) {
 }
 
 TEST(TaskFormats, RefusesImpossibleTasks) {
-  EXPECT_TRUE(contains(refused("kind: copy", "kind: copie"), "key 'tasks.copy.kind': unknown kind of task"));
-  EXPECT_TRUE(contains(refused("kind: copy", "kind: copie"), "did you mean 'copy'?"));
+  EXPECT_TRUE(contains(refused("kind: copy", "kind: copyy"), "key 'tasks.copy.kind': unknown kind of task"));
+  EXPECT_TRUE(contains(refused("kind: copy", "kind: copyy"), "did you mean 'copy'?"));
   EXPECT_TRUE(contains(refused("needles: 8, questions: 4", "needles: 8, questions: 9"),
                        "key 'tasks.mq.questions': out of range: expected 1 to 8, found 9"));
   EXPECT_TRUE(contains(refused("needles: 8, questions: 4", "needles: 0, questions: 0"), "key 'tasks.mq.needles'"));

@@ -246,7 +246,7 @@ TEST_F(Suite, RefusesWhatDoesNotFit) {
     return error_of([&] { suite_.sample(task, length, 0); });
   };
   EXPECT_TRUE(contains(refused("niah9", 1500), "there is no task 'niah9'"));
-  EXPECT_TRUE(contains(refused("niah9", 1500), "did you mean 'niah8'?"));
+  EXPECT_TRUE(contains(refused("niah88", 1500), "did you mean 'niah8'?"));
   for (const std::string& task : suite_.formats().task_names()) {
     EXPECT_TRUE(contains(refused(task, 10), "key '" + task +
                                                 "': a sample of this task does not fit into the length: "
