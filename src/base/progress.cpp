@@ -18,6 +18,7 @@ namespace {
 
 constexpr double kTerminalInterval = 0.1;  // seconds between redraws
 constexpr double kLogInterval = 10;        // seconds between lines of a log
+constexpr double kWorthALine = 1;          // seconds: quicker work, never shown, leaves no line behind
 
 std::string rate_text(double rate, const std::string& unit) {
   const std::string number = rate < 10 ? fmt::format("{:.2g}", rate) : format_count(rate);
@@ -77,6 +78,9 @@ void Progress::finish() {
     return;
   }
   const double elapsed = std::max(output_.seconds() - start_, 1e-9);
+  if (shown_at_ == start_ && elapsed < kWorthALine) {
+    return;
+  }
   write_line(fmt::format("{}  {} {} in {}  {}", label_, done_, unit_, format_duration(elapsed),
                          rate_text(static_cast<double>(done_) / elapsed, unit_)),
              true);

@@ -38,7 +38,7 @@ class Progress {
   /// A few words that follow the numbers from now on, as "loss 0.123".
   void note(std::string text) { note_ = std::move(text); }
 
-  /// The work is done: shows the whole time and the mean rate.
+  /// The work is done: shows the whole time and the mean rate, unless it took less than a second and was never shown.
   void finish();
 
  private:

@@ -4,74 +4,14 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "model/config_reader.h"
+#include "model/rope_config.h"
 
 namespace retrosparse {
 namespace {
-
-// config.json seen through its family: a canonical name is looked up under each of its names, then in the defaults.
-class ConfigReader {
- public:
-  ConfigReader(const JsonObject& json, const Family& family) : json_(json), family_(family) {}
-
-  // A whole number in [lowest, highest]; the bounds catch absurd values before they become allocations.
-  int64_t integer(const std::string& name, int64_t lowest, int64_t highest,
-                  std::optional<int64_t> fallback = {}) const {
-    const std::string key = key_of(name);
-    int64_t value = 0;
-    if (json_.has(key)) {
-      value = json_.get<int64_t>(key);
-    } else if (const auto known = default_of(name)) {
-      value = static_cast<int64_t>(*known);
-    } else if (fallback) {
-      value = *fallback;
-    } else {
-      value = json_.get<int64_t>(key);  // throws the error for a missing key
-    }
-    if (value < lowest || value > highest) {
-      throw json_.wrong(key, fmt::format("a whole number from {} to {}", lowest, highest));
-    }
-    return value;
-  }
-
-  double positive(const std::string& name) const {
-    const std::string key = key_of(name);
-    const auto known = default_of(name);
-    const double value = !json_.has(key) && known ? *known : json_.get<double>(key);
-    if (!(value > 0) || !std::isfinite(value)) {
-      throw json_.wrong(key, "a number above 0");
-    }
-    return value;
-  }
-
-  bool feature(const Feature& feature) const {
-    return feature.config_key.empty() ? feature.value : json_.get_or<bool>(feature.config_key, false);
-  }
-
-  std::optional<double> default_of(const std::string& name) const {
-    const auto found = family_.defaults.find(name);
-    return found == family_.defaults.end() ? std::nullopt : std::optional(found->second);
-  }
-
- private:
-  std::string key_of(const std::string& name) const {
-    const auto names = family_.config_keys.find(name);
-    if (names != family_.config_keys.end()) {
-      for (const std::string& key : names->second) {
-        if (json_.has(key)) {
-          return key;
-        }
-      }
-    }
-    return name;
-  }
-
-  const JsonObject& json_;
-  const Family& family_;
-};
 
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any dimension: beyond all models, small enough to multiply
 
@@ -131,90 +71,6 @@ void refuse_what_is_not_run(const JsonObject& json, const ConfigReader& reader, 
   if (activation != "silu") {
     throw json.error("hidden_act", "unsupported activation").expected("silu").found(activation);
   }
-}
-
-// The factor on cos and sin that arXiv 2309.00071 recommends for a context stretched by `scale`.
-double yarn_scale(double scale, double mscale) {
-  return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
-}
-
-void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& rope) {
-  if (!json.has("factor")) {
-    rope.factor = static_cast<double>(config.max_position_embeddings) /
-                  static_cast<double>(rope.original_max_position_embeddings);
-  }
-  rope.beta_fast = json.get_or<double>("beta_fast", 32);
-  rope.beta_slow = json.get_or<double>("beta_slow", 1);
-  rope.truncate = json.get_or<bool>("truncate", true);
-  const auto mscale = json.get_or<double>("mscale", 0), mscale_all_dim = json.get_or<double>("mscale_all_dim", 0);
-  rope.attention_factor = mscale != 0 && mscale_all_dim != 0
-                              ? yarn_scale(rope.factor, mscale) / yarn_scale(rope.factor, mscale_all_dim)
-                              : yarn_scale(rope.factor, 1);
-  rope.attention_factor = json.get_or<double>("attention_factor", rope.attention_factor);
-}
-
-void read_scaling(const JsonObject& json, const JsonObject& scaling, const ModelConfig& config, RopeConfig& rope) {
-  const auto type = scaling.get_or<std::string>("rope_type", scaling.get_or<std::string>("type", "default"));
-  if (scaling.get_or<double>("partial_rotary_factor", 1) != 1) {
-    throw scaling.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
-  }
-  if (type == "default") {
-    return;
-  }
-  if (type == "linear") {
-    rope.type = RopeType::kLinear;
-  } else if (type == "llama3") {
-    rope.type = RopeType::kLlama3;
-  } else if (type == "yarn") {
-    rope.type = RopeType::kYarn;
-  } else {
-    throw scaling.error("rope_type", "unsupported RoPE scaling")
-        .expected("default, linear, llama3 or yarn")
-        .found(type);
-  }
-  if (rope.type != RopeType::kYarn || scaling.has("factor")) {
-    rope.factor = scaling.get<double>("factor");
-    if (!(rope.factor > 0) || !std::isfinite(rope.factor)) {
-      throw scaling.wrong("factor", "a number above 0");
-    }
-  }
-  rope.original_max_position_embeddings =
-      json.get_or<int64_t>("original_max_position_embeddings",
-                           scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
-  if (rope.original_max_position_embeddings < 1) {
-    throw scaling.wrong("original_max_position_embeddings", "a whole number above 0");
-  }
-  if (rope.type == RopeType::kLlama3) {
-    rope.low_freq_factor = scaling.get<double>("low_freq_factor");
-    rope.high_freq_factor = scaling.get<double>("high_freq_factor");
-    if (!(rope.low_freq_factor > 0) || !(rope.high_freq_factor > rope.low_freq_factor)) {
-      throw scaling.wrong("high_freq_factor", "a number above low_freq_factor, both above 0");
-    }
-  } else if (rope.type == RopeType::kYarn) {
-    read_yarn(scaling, config, rope);
-  }
-}
-
-// transformers 4 writes rope_theta and rope_scaling, transformers 5 one object rope_parameters with both.
-RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
-  if (json.get_or<double>("partial_rotary_factor", 1) != 1) {
-    throw json.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
-  }
-  RopeConfig rope;
-  constexpr double kMaxTheta = 1e15;  // far beyond all models; float32 frequencies stay finite
-  const char* scaling_key = json.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
-  const bool scaled = json.has(scaling_key);
-  const JsonObject scaling = scaled ? json.object(scaling_key) : json;
-  const bool stated_there = scaled && scaling.has("rope_theta");
-  rope.theta = stated_there ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
-  if (!(rope.theta > 1 && rope.theta <= kMaxTheta)) {
-    throw(stated_there ? scaling : json).wrong("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
-  }
-  if (!scaled) {
-    return rope;
-  }
-  read_scaling(json, scaling, config, rope);
-  return rope;
 }
 
 ExpertsConfig read_experts(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {

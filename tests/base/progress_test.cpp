@@ -77,6 +77,21 @@ TEST_F(ProgressTest, CutsLinesAtTheTerminalsEdge) {
   EXPECT_EQ(taken(), "\rreading  1/\x1b[K");
 }
 
+TEST_F(ProgressTest, LeavesNoLineBehindQuickWork) {
+  for (const bool is_terminal : {false, true}) {
+    Progress progress("loading", 2, "tensors", output(is_terminal));
+    progress.advance(2);
+    now_ += 0.5;
+    progress.finish();
+    EXPECT_EQ(taken(), "");
+    Progress slow("loading", 2, "tensors", output(is_terminal));
+    slow.advance(2);
+    now_ += 2;
+    slow.finish();
+    EXPECT_NE(taken(), "");
+  }
+}
+
 TEST_F(ProgressTest, IsSilentWhenQuiet) {
   set_log_level(LogLevel::kError);
   EXPECT_EQ(ProgressOutput::standard_error().stream, nullptr);

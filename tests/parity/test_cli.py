@@ -144,6 +144,15 @@ def test_plan_counts_the_bundled_model(retrosparse):
     assert "H200" in text and "B200" not in text
 
 
+def test_plan_adds_weights_and_caches_on_each_gpu(retrosparse):
+    shown = json.loads(retrosparse("plan", NANO, "--json", "--gpu", "H200", "--lengths", "4k,1m").stdout)
+    length, memory = shown["lengths"][1], shown["gpus"][0]["memory_bytes_each"][1]
+    assert memory["dense"] == shown["weight_bytes"] + length["kv_cache_bytes"]["dense"]
+    sparse = length["kv_cache_bytes"]["sparse"] + length["index_cache_bytes"]["sparse"]
+    assert abs(memory["sparse"] - shown["weight_bytes"] - sparse) <= 2  # each is rounded
+    assert isinstance(length["kv_cache_bytes"]["sparse"], int)
+
+
 # --- Wrong command lines: exit code 2 -----------------------------------------------------------------------------
 
 

@@ -108,3 +108,15 @@ def test_interrupt(kept):
     process.stdout.read()
     errors = process.stderr.read()
     assert process.wait(timeout=60) == INTERRUPTED and "interrupted" in errors.splitlines()[-1]
+
+
+def test_interrupt_in_a_long_prefill(tmp_path):
+    ids = write_ids(tmp_path / "ids.json", [5] * 32768)
+    process = subprocess.Popen([BUILD / "retrosparse", "generate", "--model", NANO, "--prompt-ids", ids, "--verbose",
+                                "--prefill-chunk", "32768"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=3)  # loaded, and most of the one chunk's forward pass is left
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED and "interrupted" in errors.splitlines()[-1]
+    assert output == ""

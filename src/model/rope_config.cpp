@@ -1,0 +1,95 @@
+#include "model/rope_config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace retrosparse {
+namespace {
+
+// The factor on cos and sin that arXiv 2309.00071 recommends for a context stretched by `scale`.
+double yarn_scale(double scale, double mscale) {
+  return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
+}
+
+void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& rope) {
+  if (!json.has("factor")) {
+    rope.factor = static_cast<double>(config.max_position_embeddings) /
+                  static_cast<double>(rope.original_max_position_embeddings);
+  }
+  rope.beta_fast = json.get_or<double>("beta_fast", 32);
+  rope.beta_slow = json.get_or<double>("beta_slow", 1);
+  rope.truncate = json.get_or<bool>("truncate", true);
+  const auto mscale = json.get_or<double>("mscale", 0), mscale_all_dim = json.get_or<double>("mscale_all_dim", 0);
+  rope.attention_factor = mscale != 0 && mscale_all_dim != 0
+                              ? yarn_scale(rope.factor, mscale) / yarn_scale(rope.factor, mscale_all_dim)
+                              : yarn_scale(rope.factor, 1);
+  rope.attention_factor = json.get_or<double>("attention_factor", rope.attention_factor);
+}
+
+void read_scaling(const JsonObject& json, const JsonObject& scaling, const ModelConfig& config, RopeConfig& rope) {
+  const auto type = scaling.get_or<std::string>("rope_type", scaling.get_or<std::string>("type", "default"));
+  if (scaling.get_or<double>("partial_rotary_factor", 1) != 1) {
+    throw scaling.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
+  }
+  if (type == "default") {
+    return;
+  }
+  if (type == "linear") {
+    rope.type = RopeType::kLinear;
+  } else if (type == "llama3") {
+    rope.type = RopeType::kLlama3;
+  } else if (type == "yarn") {
+    rope.type = RopeType::kYarn;
+  } else {
+    throw scaling.error("rope_type", "unsupported RoPE scaling")
+        .expected("default, linear, llama3 or yarn")
+        .found(type);
+  }
+  if (rope.type != RopeType::kYarn || scaling.has("factor")) {
+    rope.factor = scaling.get<double>("factor");
+    if (!(rope.factor > 0) || !std::isfinite(rope.factor)) {
+      throw scaling.wrong("factor", "a number above 0");
+    }
+  }
+  rope.original_max_position_embeddings =
+      json.get_or<int64_t>("original_max_position_embeddings",
+                           scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
+  if (rope.original_max_position_embeddings < 1) {
+    throw scaling.wrong("original_max_position_embeddings", "a whole number above 0");
+  }
+  if (rope.type == RopeType::kLlama3) {
+    rope.low_freq_factor = scaling.get<double>("low_freq_factor");
+    rope.high_freq_factor = scaling.get<double>("high_freq_factor");
+    if (!(rope.low_freq_factor > 0) || !(rope.high_freq_factor > rope.low_freq_factor)) {
+      throw scaling.wrong("high_freq_factor", "a number above low_freq_factor, both above 0");
+    }
+  } else if (rope.type == RopeType::kYarn) {
+    read_yarn(scaling, config, rope);
+  }
+}
+
+}  // namespace
+
+RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
+  if (json.get_or<double>("partial_rotary_factor", 1) != 1) {
+    throw json.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
+  }
+  RopeConfig rope;
+  constexpr double kMaxTheta = 1e15;  // far beyond all models; float32 frequencies stay finite
+  const char* scaling_key = json.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  const bool scaled = json.has(scaling_key);
+  const JsonObject scaling = scaled ? json.object(scaling_key) : json;
+  const bool stated_there = scaled && scaling.has("rope_theta");
+  rope.theta = stated_there ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
+  if (!(rope.theta > 1 && rope.theta <= kMaxTheta)) {
+    throw(stated_there ? scaling : json).wrong("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
+  }
+  if (!scaled) {
+    return rope;
+  }
+  read_scaling(json, scaling, config, rope);
+  return rope;
+}
+
+}  // namespace retrosparse
