@@ -41,20 +41,21 @@ class MassOnNeedle : public AttentionObserver {
              std::vector<double>(static_cast<size_t>(config.num_attention_heads))) {}
 
   void observe(const AttentionInput& input) override {
-    const int64_t first = std::max(pair_.late, input.first_position);
-    const int64_t last = std::min(pair_.late + pair_.length, input.first_position + input.q.size(0));
+    const int64_t first = std::max(pair_.second.begin, input.first_position);
+    const int64_t last = std::min(pair_.second.end, input.first_position + input.q.size(0));
     if (first >= last) {
       return;
     }
     const at::Tensor q = input.q.narrow(0, first - input.first_position, last - first);
     const PartialAttention all = attend_dense(q, input.k.narrow(0, 0, last), input.v.narrow(0, 0, last), input.scale);
-    const at::Tensor needle = input.k.narrow(0, pair_.early, pair_.length).repeat_interleave(group_size_, 1);
+    const at::Tensor needle =
+        input.k.narrow(0, pair_.first.begin, pair_.first.size()).repeat_interleave(group_size_, 1);
     const at::Tensor scores =  // [H, rows, needle]
         at::matmul(q.to(at::kFloat).transpose(0, 1), needle.to(at::kFloat).permute({1, 2, 0})).mul(input.scale);
     const at::Tensor on_needle = (scores - all.lse.t().unsqueeze(-1)).exp().sum({1, 2}).to(at::kCPU, at::kDouble);
     for (int64_t head = 0; head < on_needle.size(0); ++head) {
       mass[static_cast<size_t>(input.layer)][static_cast<size_t>(head)] +=
-          on_needle.const_data_ptr<double>()[head] / static_cast<double>(pair_.length);
+          on_needle.const_data_ptr<double>()[head] / static_cast<double>(pair_.second.size());
     }
   }
 
@@ -67,11 +68,12 @@ class MassOnNeedle : public AttentionObserver {
 };
 
 void check(const NeedlePair& pair) {
-  if (pair.early < 0 || pair.length < 1 || pair.early + pair.length > pair.late ||
-      pair.late + pair.length > static_cast<int64_t>(pair.ids.size())) {
+  const auto [first, second] = std::pair(pair.first, pair.second);
+  if (first.begin < 0 || first.size() < 1 || first.size() != second.size() || first.end > second.begin ||
+      second.end > static_cast<int64_t>(pair.ids.size())) {
     throw Error("needles do not fit their document")
-        .expected(fmt::format("two ranges apart from each other within {} tokens", pair.ids.size()))
-        .found(fmt::format("{} tokens at {} and at {}", pair.length, pair.early, pair.late));
+        .expected(fmt::format("two ranges of one size, apart from each other, within {} tokens", pair.ids.size()))
+        .found(fmt::format("[{}, {}) and [{}, {})", first.begin, first.end, second.begin, second.end));
   }
 }
 

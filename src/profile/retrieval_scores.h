@@ -5,16 +5,9 @@
 
 #include "model/model.h"
 #include "sparse/head_plan.h"
+#include "tasks/needle_pair.h"
 
 namespace retrosparse {
-
-/// A long document with the same needle near its start and near its end. Both copies have the same `length` tokens.
-struct NeedlePair {
-  std::vector<int64_t> ids;
-  int64_t early = 0;   ///< position of the first copy's first token
-  int64_t late = 0;    ///< of the second copy's
-  int64_t length = 0;  ///< tokens in the needle
-};
 
 /// One number for each [layer][query head].
 using HeadTable = std::vector<std::vector<double>>;

@@ -22,10 +22,8 @@ class WholeAttention : public AttentionObserver {
         at::matmul(input.q.to(at::kDouble).transpose(0, 1), keys.permute({1, 2, 0})) * input.scale;
     const at::Tensor visible = visible_keys(tokens, tokens, tokens, 0);
     const at::Tensor shares = at::softmax(scores.masked_fill(visible.logical_not(), -1e300), -1);
-    mass.push_back(shares.slice(1, pair.late, pair.late + pair.length)
-                       .slice(2, pair.early, pair.early + pair.length)
-                       .sum(2)
-                       .mean(1));
+    mass.push_back(
+        shares.slice(1, pair.second.begin, pair.second.end).slice(2, pair.first.begin, pair.first.end).sum(2).mean(1));
   }
   const NeedlePair& pair;
   std::vector<at::Tensor> mass;  // [layer] of [H]
@@ -35,7 +33,9 @@ NeedlePair needles_in(int64_t tokens, int64_t early, int64_t late, int64_t lengt
   at::manual_seed(seed);
   at::Tensor ids = at::randint(61, {tokens}, at::kLong);
   ids.slice(0, late, late + length).copy_(ids.slice(0, early, early + length));
-  return {{ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + tokens}, early, late, length};
+  return {{ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + tokens},
+          {early, early + length},
+          {late, late + length}};
 }
 
 TEST(MeasureRetrieval, EqualsTheDefinitionForAnyChunk) {
@@ -70,9 +70,10 @@ TEST(MeasureRetrieval, RefusesNeedlesThatOverlapOrLeaveTheDocument) {
   const TemporaryFolder folder;
   write_tiny_checkpoint(folder.path());
   const Model model = Model::load(folder.path(), at::kCPU, at::kFloat);
-  for (const NeedlePair& pair : {needles_in(50, 4, 40, 10, 1), NeedlePair{std::vector<int64_t>(50, 1), 4, 45, 10},
-                                 NeedlePair{std::vector<int64_t>(50, 1), 4, 8, 10}}) {
-    if (pair.late == 40) {
+  for (const NeedlePair& pair :
+       {needles_in(50, 4, 40, 10, 1), NeedlePair{std::vector<int64_t>(50, 1), {4, 14}, {45, 55}},
+        NeedlePair{std::vector<int64_t>(50, 1), {4, 14}, {8, 18}}}) {
+    if (pair.second.begin == 40) {
       EXPECT_NO_THROW(measure_retrieval(model, {&pair, 1}, 64));
     } else {
       EXPECT_THROW(measure_retrieval(model, {&pair, 1}, 64), Error);
