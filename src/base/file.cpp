@@ -203,26 +203,52 @@ AtomicFolder::~AtomicFolder() {
 
 void AtomicFolder::commit() {
   sync_folder(staging_);
-  fs::path old;
   std::error_code problem;
-  if (replace_ && fs::exists(target_, problem)) {
-    old = with_random_suffix(target_, "old");
+  const bool exists = replace_ && fs::exists(target_, problem);
+  if (exists && ::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
+    std::swap(staging_, old_);
+  } else {
+    replace_in_two_steps(exists);
+  }
+  committed_ = true;
+  sync_folder(folder_of(target_));
+  if (!old_.empty()) {
+    fs::remove_all(old_, problem);
+  }
+}
+
+// For file systems that cannot exchange two folders, and where there is nothing to exchange.
+void AtomicFolder::replace_in_two_steps(bool exists) {
+  if (exists) {
+    const fs::path old = with_random_suffix(target_, "old");
     if (::rename(target_.c_str(), old.c_str()) != 0) {
       throw file_error(target_, "move the old folder aside");
     }
+    old_ = old;
   }
   // Without `replace` an empty folder is fine here, a filled one makes rename fail.
   if (::rename(staging_.c_str(), target_.c_str()) != 0) {
     const Error error = file_error(target_, "put the new folder in place");
-    if (!old.empty()) {
-      fs::rename(old, target_, problem);
+    if (exists) {
+      std::error_code ignored;
+      fs::rename(old_, target_, ignored);
     }
     throw error;
   }
-  committed_ = true;
-  sync_folder(folder_of(target_));
-  if (!old.empty()) {
-    fs::remove_all(old, problem);
+}
+
+void remove_leftovers(const fs::path& target) {
+  std::error_code problem;
+  const std::string name = target.filename().string();
+  for (auto entry = fs::directory_iterator(folder_of(target), problem); !problem && entry != fs::directory_iterator();
+       entry.increment(problem)) {
+    const std::string other = entry->path().filename().string();
+    const bool suffixed = other.size() == name.size() + 11 && other.starts_with(name);
+    const std::string_view kind = suffixed ? std::string_view(other).substr(name.size(), 5) : "";
+    if (kind == ".tmp-" || kind == ".old-") {
+      std::error_code ignored;
+      fs::remove_all(entry->path(), ignored);
+    }
   }
 }
 

@@ -66,7 +66,8 @@ void write_atomically(const std::filesystem::path& path, std::string_view text);
 class AtomicFolder {
  public:
   /// Creates the staging folder `<target>.tmp-XXXXXX` and whatever parents are missing. An existing target that is not
-  /// empty is an Error unless `replace`; then it is moved aside at commit and removed once the new one is in place.
+  /// empty is an Error unless `replace`; then the two change places at commit and the old one is removed. (On file
+  /// systems that cannot exchange folders a crash in between leaves the old one as `<target>.old-XXXXXX`.)
   explicit AtomicFolder(const std::filesystem::path& target, bool replace = false);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
@@ -80,9 +81,15 @@ class AtomicFolder {
   void commit();
 
  private:
-  std::filesystem::path target_, staging_;
+  void replace_in_two_steps(bool exists);
+
+  std::filesystem::path target_, staging_, old_;
   bool replace_;
   bool committed_ = false;
 };
+
+/// Removes what killed writers of `target` left beside it: `<target>.tmp-XXXXXX` and `<target>.old-XXXXXX`. Only for
+/// a target that nobody else is writing.
+void remove_leftovers(const std::filesystem::path& target);
 
 }  // namespace retrosparse

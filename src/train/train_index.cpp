@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -29,34 +30,35 @@ std::vector<at::Tensor> all_parameters(const Indexer& indexer) {
 }
 
 // What must be the same when a run goes on.
-std::string settings_of(const HeadPlan& plan, const Indexer& indexer, const IndexTrainingOptions& options,
-                        int64_t ranks) {
-  return nlohmann::json{{"steps", options.steps},
-                        {"rows_per_document", options.rows_per_document},
-                        {"learning_rate", options.learning_rate},
-                        {"warmup", options.warmup},
-                        {"target", options.target == IndexTarget::kFar ? "far" : "full"},
-                        {"dense_backbone", options.dense_backbone},
-                        {"seed", options.seed},
-                        {"retrieval_heads", plan.retrieval_heads},
-                        {"window", plan.local.window},
-                        {"sink_tokens", plan.local.sink_tokens},
-                        {"index_dim", indexer.index_dim},
-                        {"ranks", ranks}}
-      .dump();
+nlohmann::json settings_of(const HeadPlan& plan, const Indexer& indexer, const IndexTrainingOptions& options) {
+  return {{"steps", options.steps},
+          {"documents_per_step", options.documents_per_step},
+          {"rows_per_document", options.rows_per_document},
+          {"learning_rate", options.learning_rate},
+          {"warmup", options.warmup},
+          {"target", options.target == IndexTarget::kFar ? "far" : "full"},
+          {"dense_backbone", options.dense_backbone},
+          {"seed", options.seed},
+          {"beta1", options.adamw.beta1},
+          {"beta2", options.adamw.beta2},
+          {"eps", options.adamw.eps},
+          {"weight_decay", options.adamw.weight_decay},
+          {"max_grad_norm", options.adamw.max_grad_norm},
+          {"retrieval_heads", plan.retrieval_heads},
+          {"window", plan.local.window},
+          {"sink_tokens", plan.local.sink_tokens},
+          {"index_dim", indexer.index_dim}};
 }
 
-// Sums over all layers, heads, rows and ranks: weighted KL, weight, KL, gate loss, rows.
-at::Tensor total_statistics(const IndexLoss& loss, const dist::ProcessGroup& group, at::Device device) {
+// Sums over all layers, heads and rows: weighted KL, weight, KL, gate loss, rows. float64 [5] on the CPU.
+at::Tensor total_statistics(const IndexLoss& loss) {
   at::Tensor sums = at::zeros({5}, at::kDouble);
   for (const IndexStatistics& layer : loss.statistics()) {
     const double rows = static_cast<double>(layer.rows * layer.kl.numel());
     sums += at::stack({layer.weighted_kl.sum(), layer.weight.sum(), layer.kl.sum(), layer.gate_loss.sum(),
                        at::full({}, rows, at::kDouble)});
   }
-  sums = sums.to(device);
-  group.all_reduce_sum(sums);
-  return sums.cpu();
+  return sums;
 }
 
 nlohmann::ordered_json line_of(const IndexTrainingStep& step) {
@@ -77,26 +79,56 @@ bool any_rank_interrupted(const dist::ProcessGroup& group) {
   return asked.item<float>() > 0;
 }
 
-// One document: the frozen model runs forward, and the loss collects gradients on the way.
-IndexTrainingStep run_step(const Model& model, const HeadPlan& plan, const Indexer& indexer, const Sample& document,
-                           const IndexTrainingOptions& options, const dist::ProcessGroup& group, int64_t step) {
+// One document: the frozen model runs forward, and the loss collects gradients on the way. Returns total_statistics.
+at::Tensor learn_document(const Model& model, const HeadPlan& plan, const Indexer& indexer, const Sample& document,
+                          const IndexTrainingOptions& options, uint64_t row_seed) {
   const int64_t first = first_far_row(plan.local), length = static_cast<int64_t>(document.ids.size());
   if (length <= first) {
     throw Error("documents are too short for this window: no token has far keys")
         .expected(fmt::format("more than {} tokens", first))
         .found(std::to_string(length));
   }
-  const uint64_t seed = options.seed + static_cast<uint64_t>(step * group.world_size() + group.rank());
-  IndexLoss loss(plan, indexer, options.target, sample_rows(first, length, options.rows_per_document, seed),
-                 1.0 / group.world_size());
-  {
-    const at::NoGradGuard frozen;
-    PlannedAttention planned(plan.windows(), plan.num_key_value_heads, model.device());
-    model.forward(document.ids, {.attention = options.dense_backbone ? nullptr : &planned, .observers = {&loss}});
+  IndexLoss loss(plan, indexer, options.target, sample_rows(first, length, options.rows_per_document, row_seed),
+                 1.0 / static_cast<double>(options.documents_per_step));
+  const at::NoGradGuard frozen;
+  PlannedAttention planned(plan.windows(), plan.num_key_value_heads, model.device());
+  model.forward(document.ids, {.attention = options.dense_backbone ? nullptr : &planned, .observers = {&loss}});
+  return total_statistics(loss);
+}
+
+// This rank's documents of a step, and the sum of all ranks' gradients.
+IndexTrainingStep run_step(const Model& model, const HeadPlan& plan, const Indexer& indexer,
+                           const std::vector<at::Tensor>& parameters, DataStream& data,
+                           const IndexTrainingOptions& options, const dist::ProcessGroup& group, int64_t step) {
+  at::Tensor sums = at::zeros({5}, at::kDouble);
+  for (int64_t place = group.rank(); place < options.documents_per_step; place += group.world_size()) {
+    const uint64_t row_seed = options.seed + static_cast<uint64_t>(step * options.documents_per_step + place);
+    sums += learn_document(model, plan, indexer, data.next(), options, row_seed);
   }
-  const at::Tensor sums = total_statistics(loss, group, model.device());
+  for (const at::Tensor& parameter : parameters) {
+    group.all_reduce_sum(parameter.grad());
+  }
+  sums = sums.to(model.device());
+  group.all_reduce_sum(sums);
+  sums = sums.cpu();
   const double* sum = sums.const_data_ptr<double>();
   return {.step = step, .kl = sum[0] / sum[1], .unweighted_kl = sum[2] / sum[4], .gate_loss = sum[3] / sum[4]};
+}
+
+// Tells what differs between the settings of a saved state and these.
+void check_settings(const std::string& saved_text, const nlohmann::json& settings,
+                    const std::filesystem::path& state_folder) {
+  const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, /*allow_exceptions=*/false);
+  for (const auto& [key, value] : settings.items()) {
+    const nlohmann::json old = saved.is_object() ? saved.value(key, nlohmann::json()) : nlohmann::json();
+    if (old != value) {
+      throw Error("the saved state belongs to a run with other settings")
+          .file(state_folder.string())
+          .expected(fmt::format("{} {}", key, value.dump()))
+          .found(old.dump())
+          .hint("remove the folder to start anew");
+    }
+  }
 }
 
 }  // namespace
@@ -107,17 +139,16 @@ TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& index
                         const std::function<void(const IndexTrainingStep&)>& on_step) {
   AdamW optimizer(all_parameters(indexer), options.adamw);
   const std::filesystem::path state_folder = folder / "state", metrics_path = folder / "metrics.jsonl";
-  const std::string settings = settings_of(plan, indexer, options, group.world_size());
+  const nlohmann::json settings = settings_of(plan, indexer, options);
+  if (options.documents_per_step < 1 || options.documents_per_step % group.world_size() != 0) {
+    throw Error("documents_per_step")
+        .expected(fmt::format("a multiple of the {} processes", group.world_size()))
+        .found(std::to_string(options.documents_per_step));
+  }
   std::filesystem::create_directories(folder);
   int64_t step = 0;
   if (const auto state = TrainingState::load(state_folder)) {
-    if (state->settings != settings) {
-      throw Error("the saved state belongs to a run with other settings")
-          .file(state_folder.string())
-          .expected(settings)
-          .found(state->settings)
-          .hint("remove the folder to start anew");
-    }
+    check_settings(state->settings, settings, state_folder);
     const at::NoGradGuard no_grad;
     indexer.load(state->tensors);
     optimizer.load_state(state->tensors);
@@ -127,13 +158,14 @@ TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& index
   }
   const auto save = [&](int64_t next_step) {
     if (group.is_main()) {
-      TrainingState state{next_step, data.state(), settings, optimizer.state()};
+      TrainingState state{next_step, data.state(), settings.dump(), optimizer.state()};
       state.tensors.merge(indexer.named_tensors());
       state.save(state_folder);
     }
     group.barrier();
   };
   if (group.is_main()) {
+    remove_leftovers(state_folder);
     truncate_metrics(metrics_path, step);
   }
   std::ofstream metrics(metrics_path, std::ios::app);
@@ -146,10 +178,7 @@ TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& index
       return TrainingEnd::kInterrupted;
     }
     const auto start = std::chrono::steady_clock::now();
-    IndexTrainingStep measured = run_step(model, plan, indexer, data.next(), options, group, step);
-    for (const at::Tensor& parameter : optimizer.parameters()) {
-      group.all_reduce_sum(parameter.grad());
-    }
+    IndexTrainingStep measured = run_step(model, plan, indexer, optimizer.parameters(), data, options, group, step);
     measured.learning_rate = options.learning_rate * warmup_cosine(step, options.warmup, options.steps);
     measured.gradient_norm = optimizer.step(measured.learning_rate);
     if (!std::isfinite(measured.gradient_norm) || !std::isfinite(measured.kl)) {

@@ -16,6 +16,7 @@ namespace retrosparse {
 
 struct IndexTrainingOptions {
   int64_t steps = 600;
+  int64_t documents_per_step = 1;   ///< over all ranks, a multiple of their number
   int64_t rows_per_document = 512;  ///< rows of each document whose attention is learned
   double learning_rate = 1e-3;
   int64_t warmup = 100;
@@ -37,13 +38,15 @@ struct IndexTrainingStep {
 
 enum class TrainingEnd { kFinished, kInterrupted };
 
-/// Stage 1 of arXiv 2605.16928: trains the index and its gate against the attention of the frozen model, one document a
-/// step and rank; AdamW, warm-up, cosine. `indexer` holds the start and receives the result.
+/// Stage 1 of arXiv 2605.16928: trains the index and its gate against the attention of the frozen model; AdamW,
+/// warm-up, cosine. `indexer` holds the start and receives the result. The documents of a step are shared out to the
+/// ranks, and however many these are, the step is the same but for rounding.
 ///
 /// Writes into `folder`: metrics.jsonl, a line each step; state/, replaced atomically every `save_every` steps and when
 /// the user interrupts, from which the next call with the same inputs goes on (on the CPU to the same bits); and at the
 /// end indexer.safetensors. Throws Error, naming the step, for a loss that is not finite (the last good state stays),
-/// for documents that are too short to have far keys, and for a state of another run.
+/// for documents that are too short to have far keys, for a state of another run (naming what differs), and for a
+/// number of documents that the ranks cannot share.
 TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& indexer, DataStream& data,
                         const IndexTrainingOptions& options, const dist::ProcessGroup& group,
                         const std::filesystem::path& folder,

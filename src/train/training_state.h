@@ -16,7 +16,7 @@ namespace retrosparse {
 struct TrainingState {
   int64_t next_step = 0;
   DataState data;
-  std::string settings;                       ///< digest of all that must not change between two parts of one run
+  std::string settings;                       ///< json of all that must not change between two parts of one run
   std::map<std::string, at::Tensor> tensors;  ///< parameters and optimizer
 
   void save(const std::filesystem::path& folder) const;

@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <optional>
+#include <thread>
 
 #include "base/testing.h"
 
@@ -176,6 +178,38 @@ TEST(AtomicFolder, ReplacesOnlyWhenAsked) {
   EXPECT_FALSE(fs::exists(folder / "out/old"));
   EXPECT_EQ(read_text(folder / "out/new"), "2");
   EXPECT_EQ(folder.names(), std::set<std::string>{"out"});
+}
+
+TEST(AtomicFolder, TheNameIsNeverWithoutAFolderWhileItIsReplaced) {
+  const TempFolder folder;
+  fs::create_directory(folder / "out");
+  put_file(folder / "out/x", "0");
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int i = 0; i < 200; ++i) {
+      AtomicFolder out(folder / "out", /*replace=*/true);
+      put_file(out.staging() / "x", std::to_string(i));
+      out.commit();
+    }
+    done = true;
+  });
+  int64_t looks = 0, missing = 0;
+  for (; !done; ++looks) {
+    missing += fs::exists(folder / "out") ? 0 : 1;
+  }
+  writer.join();
+  EXPECT_EQ(missing, 0) << "of " << looks << " looks";
+}
+
+TEST(AtomicFolder, WhatAKilledWriterLeftCanBeRemoved) {
+  const TempFolder folder;
+  for (const char* file :
+       {"out/x", "out.tmp-abc123/x", "out.old-abc123/x", "out.tmp-abc1234/x", "other.tmp-abc123/x"}) {
+    fs::create_directories((folder / file).parent_path());
+    put_file(folder / file, "1");
+  }
+  remove_leftovers(folder / "out");
+  EXPECT_EQ(folder.names(), (std::set<std::string>{"out", "out.tmp-abc1234", "other.tmp-abc123"}));
 }
 
 TEST(AtomicFolder, DoesNotReplaceWhatAppearedMeanwhile) {

@@ -52,12 +52,13 @@ inline int free_port() {
   return listener.port();
 }
 
-/// A running dist_worker, found beside this test's binary.
+/// A running worker program, found beside this test's binary.
 class WorkerProcess {
  public:
-  WorkerProcess(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& variables) {
-    const std::string binary = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "dist_worker").string();
-    std::string pattern = (std::filesystem::temp_directory_path() / "dist_worker_XXXXXX").string();
+  WorkerProcess(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& variables,
+                const std::string& program = "dist_worker") {
+    const std::string binary = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / program).string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "worker_output_XXXXXX").string();
     const int output = mkstemp(pattern.data());
     output_path_ = pattern;
 
