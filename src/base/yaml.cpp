@@ -4,6 +4,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -22,6 +23,7 @@ using nlohmann::json;
 
 struct YamlObject::Document {
   std::map<std::string, int> lines;                                 // dotted path -> line, counted from 1
+  std::map<std::string, std::string> settings;                      // dotted path -> "--set path=value"
   std::map<std::string, std::set<std::string, std::less<>>> asked;  // dotted path of a mapping -> keys asked for
 };
 
@@ -152,6 +154,45 @@ class Builder : public YAML::EventHandler {
   json root_;
 };
 
+json parse_document(std::string_view text, const std::string& name, std::map<std::string, int>& lines) {
+  Builder builder(name, lines);
+  try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    parser.HandleNextDocument(builder);
+    json value = builder.take();
+    if (Builder rest(name, lines); parser.HandleNextDocument(rest)) {
+      throw Error("more than one YAML document, or a stray character").file(name);
+    }
+    return value;
+  } catch (const YAML::Exception& problem) {
+    throw Error("not valid YAML: " + problem.msg).file(fmt::format("{}:{}", name, problem.mark.line + 1));
+  }
+}
+
+/// Puts "dotted.key=VALUE" into `root` and returns the key.
+std::string apply_setting(json& root, const std::string& setting) {
+  const size_t equals = setting.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw Error("not a setting").file("--set " + setting).expected("section.key=value");
+  }
+  const std::string path = setting.substr(0, equals);
+  std::map<std::string, int> lines;
+  json* place = &root;
+  for (size_t begin = 0, end = 0; end != path.size(); begin = end + 1) {
+    end = std::min(path.find('.', begin), path.size());
+    if (place->is_null()) {
+      *place = json::object();
+    }
+    if (!place->is_object()) {
+      throw Error("not a key that can be set").file("--set " + setting).expected("a mapping above it");
+    }
+    place = &(*place)[path.substr(begin, end - begin)];
+  }
+  *place = parse_document(setting.substr(equals + 1), "--set " + setting, lines);
+  return path;
+}
+
 }  // namespace
 
 YamlObject::YamlObject(JsonObject object, std::shared_ptr<Document> document)
@@ -164,25 +205,21 @@ YamlObject YamlObject::read(const std::filesystem::path& path) {
 }
 
 YamlObject YamlObject::parse(std::string_view text, std::string name) {
+  return parse(text, std::move(name), {});
+}
+
+YamlObject YamlObject::parse(std::string_view text, std::string name, const std::vector<std::string>& settings) {
   auto document = std::make_shared<Document>();
-  Builder builder(name, document->lines);
-  json value;
-  try {
-    std::istringstream stream{std::string(text)};
-    YAML::Parser parser(stream);
-    parser.HandleNextDocument(builder);
-    value = builder.take();
-    if (Builder rest(name, document->lines); parser.HandleNextDocument(rest)) {
-      throw Error("more than one YAML document, or a stray character").file(std::move(name));
-    }
-  } catch (const YAML::Exception& problem) {
-    throw Error("not valid YAML: " + problem.msg).file(fmt::format("{}:{}", name, problem.mark.line + 1));
-  }
+  json value = parse_document(text, name, document->lines);
   if (value.is_null()) {
     value = json::object();  // nothing but comments
   }
   if (!value.is_object()) {
     throw Error("not a YAML mapping").file(std::move(name)).expected("lines like 'key: value'");
+  }
+  for (const std::string& setting : settings) {
+    const std::string path = apply_setting(value, setting);
+    document->settings[path] = "--set " + setting;
   }
   return YamlObject(JsonObject::from(std::move(value), std::move(name)), std::move(document));
 }
@@ -238,6 +275,10 @@ void YamlObject::ask(std::string_view key) const {
 }
 
 std::string YamlObject::position(std::string_view key) const {
+  const auto& settings = document_->settings;
+  if (const auto setting = settings.find(json_.dotted(key)); setting != settings.end()) {
+    return setting->second;
+  }
   const auto& lines = document_->lines;
   auto line = lines.find(json_.dotted(key));
   if (line == lines.end()) {

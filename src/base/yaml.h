@@ -24,6 +24,11 @@ class YamlObject {
   /// The same for embedded text; `name` takes the place of the file in messages.
   static YamlObject parse(std::string_view text, std::string name);
 
+  /// The same with some values given elsewhere, each as "dotted.key=VALUE" where VALUE is YAML ("3", "[a, b]"): they
+  /// are set or replaced, before anything is asked for. Messages about them name "--set dotted.key=VALUE". Error: text
+  /// without '=', a value that is not YAML, a key that leads into something else than a mapping.
+  static YamlObject parse(std::string_view text, std::string name, const std::vector<std::string>& settings);
+
   /// Whether the key is present and not null. Like every question it makes the key a known one.
   bool has(std::string_view key) const;
 

@@ -106,5 +106,22 @@ TEST(Yaml, ReadsFiles) {
   EXPECT_TRUE(contains(error_of([&] { YamlObject::read(folder / "gone.yaml"); }), "cannot open: No such file"));
 }
 
+TEST(Yaml, SettingsReplaceValuesAndNameThemselvesInErrors) {
+  const std::string text = "train:\n  steps: 3\nlist: [1]\n";
+  const YamlObject yaml = YamlObject::parse(text, "r.yaml", {"train.steps=5", "new.inner.list=[a, b]", "list=[2, 3]"});
+  EXPECT_EQ(yaml.object("train").get<int64_t>("steps"), 5);
+  EXPECT_EQ(yaml.get<std::vector<int64_t>>("list"), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(yaml.object("new").object("inner").get<std::vector<std::string>>("list"),
+            (std::vector<std::string>{"a", "b"}));
+  const YamlObject wrong = YamlObject::parse(text, "r.yaml", {"train.steps=many", "train.stepps=1"});
+  const std::string type = error_of([&] { (void)wrong.object("train").get<int64_t>("steps"); });
+  EXPECT_TRUE(contains(type, "--set train.steps=many"));
+  const std::string unknown = error_of([&] { wrong.finish(); });
+  EXPECT_TRUE(contains(unknown, "--set train.stepps=1") && contains(unknown, "did you mean 'steps'"));
+  for (const char* bad : {"train", "=3", "train.steps.deep=1", "list.x=1", "train.steps=[", "train.steps=a: {"}) {
+    EXPECT_THROW(YamlObject::parse(text, "r.yaml", {bad}), Error) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace retrosparse
