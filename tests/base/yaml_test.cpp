@@ -116,8 +116,10 @@ TEST(Yaml, SettingsReplaceValuesAndNameThemselvesInErrors) {
   const YamlObject wrong = YamlObject::parse(text, "r.yaml", {"train.steps=many", "train.stepps=1"});
   const std::string type = error_of([&] { (void)wrong.object("train").get<int64_t>("steps"); });
   EXPECT_TRUE(contains(type, "--set train.steps=many"));
+  EXPECT_TRUE(wrong.has("list"));
   const std::string unknown = error_of([&] { wrong.finish(); });
-  EXPECT_TRUE(contains(unknown, "--set train.stepps=1") && contains(unknown, "did you mean 'steps'"));
+  EXPECT_TRUE(contains(unknown, "--set train.stepps=1"));
+  EXPECT_TRUE(contains(unknown, "did you mean 'steps'"));
   for (const char* bad : {"train", "=3", "train.steps.deep=1", "list.x=1", "train.steps=[", "train.steps=a: {"}) {
     EXPECT_THROW(YamlObject::parse(text, "r.yaml", {bad}), Error) << bad;
   }
