@@ -80,6 +80,7 @@ void select(const DecodeSelectionParams& params, int32_t b, int32_t t, int32_t r
   for (int32_t i = 0; i < count; ++i) {
     params.selected[row * params.max_selected + i] = far[static_cast<size_t>(i)].position;
   }
+  std::sort(params.selected + row * params.max_selected, params.selected + row * params.max_selected + count);
   params.selected_counts[row] = count;
   if (params.far_mass != nullptr) {
     params.far_mass[row] = static_cast<float>(far_mass);

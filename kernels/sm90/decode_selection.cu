@@ -20,8 +20,10 @@ __global__ void __launch_bounds__(kPickThreads, 1)
     selection_pick_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   allow_next_launch();
+  SelectionPick pick(params, *reinterpret_cast<PickSharedMemory*>(shared_bytes),
+                     static_cast<int32_t>(blockIdx.x / cooperative_groups::this_cluster().num_blocks()));
   wait_for_previous_launch();
-  SelectionPick(params, *reinterpret_cast<PickSharedMemory*>(shared_bytes)).run();
+  pick.run();
 }
 
 constexpr int kMostRowsAtOnce = 8;
@@ -32,6 +34,7 @@ struct SelectionPlan {
   int32_t rows_at_once;  ///< 1, 2, 4 or 8
   int32_t row_chunks;    ///< of a group's rows
   int32_t blocks;        ///< along the keys
+  int32_t pick_cluster;  ///< blocks that share a row in the second kernel
   int32_t tiles;
   int64_t rows;
 
@@ -109,6 +112,10 @@ cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) 
   const int64_t most = (plan.tiles + 2 * kScoreWarps - 1) / (2 * kScoreWarps);
   plan.blocks =
       static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / grid, 1, std::min<int64_t>(most, kPickThreads)));
+  plan.pick_cluster = 1;
+  while (plan.pick_cluster < kMaxPickCluster && 2 * plan.pick_cluster * plan.rows <= multiprocessors) {
+    plan.pick_cluster *= 2;
+  }
   return cudaSuccess;
 }
 
@@ -212,8 +219,9 @@ cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStrea
   if (error != cudaSuccess) {
     return error;
   }
-  return launch_overlapping(selection_pick_kernel, dim3(static_cast<unsigned>(plan.rows)), kPickThreads,
-                            sizeof(PickSharedMemory), stream, kernel);
+  return launch_overlapping_clusters(selection_pick_kernel, static_cast<unsigned>(plan.pick_cluster),
+                                     dim3(static_cast<unsigned>(plan.rows * plan.pick_cluster)), kPickThreads,
+                                     sizeof(PickSharedMemory), stream, kernel);
 }
 
 cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream) {

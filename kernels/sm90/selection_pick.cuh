@@ -1,399 +1,302 @@
 #pragma once
-// Second kernel of decode selection: one block finds a row's highest scores without sorting all of them.
+// Second kernel of decode selection: a cluster of blocks finds a row's highest scores without sorting them.
 //
-// With `wanted` the rule's cap (or all far keys), the `wanted` highest scores lie in the `wanted` tiles of the highest
-// maxima (each of those holds a score at least as high as the lowest of these maxima; ties go by position on both
-// levels). A radix selection finds these tiles, another the keys in them; only those are sorted, and the sums of their
-// weights in falling order say how many of them the rule takes.
-#include "sm90/selection_shared.cuh"
+// If the rule can take up to `most` keys, the `most` highest scores lie in the `most` tiles of the highest maxima (each
+// of those holds a score at least as high as the lowest of these maxima; ties go by position on both levels). Every
+// block of the cluster finds these tiles by a radix selection, reads a share of their scores, and hands what is high
+// enough to the first block. That one selects by count and weight, again digit by digit, and lists the keys in rising
+// order of their positions.
+#include <cooperative_groups.h>
+
+#include "sm90/selection_radix.cuh"
 
 namespace retrosparse::kernels::sm90 {
 
-inline constexpr int kPickThreads = 1024;
+inline constexpr int kMaxPickCluster = 8;
 inline constexpr int kCandidates = 8192;  ///< scores that fit in shared memory; more are read again where they are
+inline constexpr int kTileCapacity = kMaxSelectedTokens + 1024;
 
 struct PickSharedMemory {
+  // Of the first block.
   uint32_t candidate_keys[kCandidates];
   int32_t candidate_positions[kCandidates];
-  uint64_t chosen[kMaxSelectedTokens];  ///< order key above, ~position below: falling scores, rising positions
-  int32_t tiles[kMaxSelectedTokens];
-  uint32_t histogram[2048];
-  uint32_t warp_counts[32];
-  float warp_sums[32];
-  ScoreSum warp_shares[32];
-  uint32_t digit, above;  ///< of the radix selection
-  int32_t num_tiles, num_candidates, num_chosen;
+  // Of every block.
+  RadixHistogram key_histogram, tile_histogram;
+  int32_t tiles[kTileCapacity];
+  uint32_t peer_counts[kMaxPickCluster];
+  BlockScan::Shared scan;
+  ScoreSum warp_shares[kPickWarps];
+  RadixResult result;
 };
-
-/// Sum of `value` over the threads before this one, and over all of them in `total`.
-__device__ inline uint32_t exclusive_scan(uint32_t value, uint32_t (&warp_counts)[32], uint32_t& total) {
-  const int32_t lane = threadIdx.x % 32;
-  uint32_t sum = value;
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const uint32_t other = __shfl_up_sync(0xffffffffu, sum, offset);
-    sum += lane >= offset ? other : 0;
-  }
-  if (lane == 31) {
-    warp_counts[threadIdx.x / 32] = sum;
-  }
-  __syncthreads();
-  uint32_t before = 0;
-  total = 0;
-#pragma unroll
-  for (int warp = 0; warp < kPickThreads / 32; ++warp) {
-    const uint32_t count = warp_counts[warp];
-    before += warp < static_cast<int>(threadIdx.x / 32) ? count : 0;
-    total += count;
-  }
-  __syncthreads();
-  return before + sum - value;
-}
-
-/// The largest key such that at least `rank` of the `count` keys are as large; `ties` of those equal to it belong to
-/// the `rank` largest, out of `equal`. `key(i, value)` gives key i, or false where there is none.
-struct RadixResult {
-  uint32_t key;
-  uint32_t ties;
-  uint32_t equal;
-};
-template <class Key>
-__device__ RadixResult radix_select(PickSharedMemory& shared, int32_t count, uint32_t rank, const Key& key) {
-  RadixResult result = {0, rank, 0};
-  uint32_t known = 0;  // mask of the bits of result.key that are settled
-  for (int shift = 21; shift >= -1; shift -= 11) {
-    const int low = max(shift, 0);
-    const uint32_t digits = shift < 0 ? 1024 : 2048;
-    for (uint32_t i = threadIdx.x; i < 2048; i += kPickThreads) {
-      shared.histogram[i] = 0;
-    }
-    __syncthreads();
-    for (int32_t i = threadIdx.x; i < count; i += kPickThreads) {
-      uint32_t value = 0;
-      if (key(i, value) && (value & known) == result.key) {
-        atomicAdd(&shared.histogram[value >> low & (digits - 1)], 1u);
-      }
-    }
-    __syncthreads();
-    // Thread i owns digits 2047 - 2 i and the one below: the scan runs from the top.
-    const uint32_t high = 2047 - 2 * threadIdx.x;
-    const uint32_t high_count = shared.histogram[high];
-    const uint32_t low_count = shared.histogram[high - 1];
-    uint32_t total = 0;
-    const uint32_t above = exclusive_scan(high_count + low_count, shared.warp_counts, total);
-    if (above < result.ties && above + high_count + low_count >= result.ties) {
-      const bool in_high = above + high_count >= result.ties;
-      shared.digit = in_high ? high : high - 1;
-      shared.above = in_high ? above : above + high_count;
-    }
-    __syncthreads();
-    result.key |= shared.digit << low;
-    result.ties -= shared.above;
-    result.equal = shared.histogram[shared.digit];
-    known |= (digits - 1) << low;
-    __syncthreads();
-  }
-  return result;
-}
 
 class SelectionPick {
  public:
-  __device__ SelectionPick(const SelectionKernelParams& params, PickSharedMemory& shared)
-      : params_(params), shared_(shared), row_(blockIdx.x), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
-    const int32_t sequence = row_ / (params.query_tokens * params.num_selected_heads);
-    token_ = row_ / params.num_selected_heads % params.query_tokens;
-    rank_ = row_ % params.num_selected_heads;
-    far_end_ = params.far_end(sequence, token_);
-    sequence_ = sequence;
-    scores_ = params.scores + static_cast<int64_t>(row_) * params.tiles * kScoreTile;
-    maxima_ = params.tile_maxima + static_cast<int64_t>(row_) * params.tiles;
-    // Read now, needed last.
-    if (threadIdx.x < params.blocks) {
-      block_sum_ = params.sums[static_cast<int64_t>(row_) * params.blocks + threadIdx.x];
-    }
-    const int64_t local = (static_cast<int64_t>(sequence_) * params.query_tokens + token_) * params.num_heads;
-    gate_minus_local_ = params.gates[row_] - params.lse_local[local + params.heads[rank_]];
-  }
-  __device__ void run() {
-    const int32_t far_count = far_end_ - params_.sink_tokens;
-    const auto wanted = static_cast<uint32_t>(max(0, min(far_count, static_cast<int32_t>(params_.max_tokens[rank_]))));
-    if (wanted == 0) {
-      if (far_count > 0) {
-        share_to_cover();
+  /// Touches nothing that earlier launches write.
+  __device__ SelectionPick(const SelectionKernelParams& params, PickSharedMemory& shared, int32_t row)
+      : params_(params),
+        shared_(shared),
+        cluster_(cooperative_groups::this_cluster()),
+        scan_(shared.scan),
+        row_(row),
+        lane_(threadIdx.x % 32),
+        warp_(threadIdx.x / 32) {
+    for (RadixHistogram* histogram : {&shared.key_histogram, &shared.tile_histogram}) {
+      auto* words = reinterpret_cast<uint4*>(histogram);
+      for (uint32_t i = threadIdx.x; i < sizeof(RadixHistogram) / sizeof(uint4); i += kPickThreads) {
+        words[i] = make_uint4(0, 0, 0, 0);
       }
-      if (threadIdx.x == 0) {
+    }
+    cluster_.sync();  // the other blocks run: their shared memory may be written
+  }
+
+  __device__ void run() {
+    const int32_t rank = row_ % params_.num_selected_heads;
+    const int32_t token = row_ / params_.num_selected_heads % params_.query_tokens;
+    const int32_t sequence = row_ / (params_.query_tokens * params_.num_selected_heads);
+    far_end_ = params_.far_end(sequence, token);
+    const auto far_count = static_cast<uint32_t>(max(0, far_end_ - params_.sink_tokens));
+    const float share = share_to_cover(rank, (sequence * params_.query_tokens + token) * params_.num_heads, far_count);
+    TakeRule rule;
+    rule.least = min(far_count, static_cast<uint32_t>(params_.min_tokens[rank]));
+    rule.most = min(far_count, static_cast<uint32_t>(share > 0 ? params_.max_tokens[rank] : params_.min_tokens[rank]));
+    rule.share = share > 1 ? UINT32_MAX : __float2uint_ru(fmaxf(share, 0) * TakeRule::kUnit);
+    if (rule.most == 0) {
+      if (is_first_block() && threadIdx.x == 0) {
         params_.selected_counts[row_] = 0;
-        if (far_count <= 0 && params_.far_mass != nullptr) {
-          params_.far_mass[row_] = 0;
-        }
       }
       return;
     }
-    find_candidates(wanted);
-    choose(wanted);
-    sort(wanted);
-    cut(wanted, share_to_cover());
+    find_tiles(rule.most);
+    gather_candidates();
+    if (is_first_block()) {
+      list(rule);
+    }
   }
 
  private:
   static constexpr float kLog2E = 1.44269504f;
   static constexpr float kLn2 = 0.69314718f;
   static constexpr uint32_t kNothing = 0x007fffffu;  // order_key(-inf)
-  /// log-sum-exp of the far scores from the blocks' shares, the far mass, and what share of it is to be covered.
-  __device__ float share_to_cover() {
-    float reference = block_sum_.reference;
+  static constexpr int kTileBatch = 8;               // tiles that a warp reads together
+
+  __device__ bool is_first_block() const { return cluster_.block_rank() == 0; }
+
+  /// The share of the far keys' weight that the rule wants covered, from the log-sum-exp of the blocks of the first
+  /// kernel.
+  __device__ float share_to_cover(int32_t rank, int32_t first_lse, uint32_t far_count) {
+    const float gate = params_.gates[row_] - params_.lse_local[first_lse + params_.heads[rank]];
+    ScoreSum share = {-INFINITY, 0};
+    if (threadIdx.x < params_.blocks && far_count > 0) {
+      share = params_.sums[static_cast<int64_t>(row_) * params_.blocks + threadIdx.x];
+    }
+    share = sum_over_warp(share);
+    if (lane_ == 0) {
+      shared_.warp_shares[warp_] = share;
+    }
+    __syncthreads();
+    share = sum_over_warp(shared_.warp_shares[lane_]);
+    lse_far_log2_ = share.reference + log2f(share.sum);
+    const float odds = lse_far_log2_ * kLn2 + gate;
+    if (is_first_block() && threadIdx.x == 0 && params_.far_mass != nullptr) {
+      params_.far_mass[row_] = far_count > 0 ? 1.0f / (1.0f + expf(-odds)) : 0.0f;
+    }
+    const float p = params_.p[rank];
+    return p < 1 ? 1.0f - (1.0f - p) * (1.0f + expf(-odds)) : INFINITY;
+  }
+  __device__ static ScoreSum sum_over_warp(const ScoreSum& share) {
+    float reference = share.reference;
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) {
       reference = fmaxf(reference, __shfl_xor_sync(0xffffffffu, reference, offset));
     }
-    const float factor = block_sum_.sum > 0 ? exp2_approximate(block_sum_.reference - reference) : 0.0f;
-    const float sum = lane_sum<32>(block_sum_.sum * factor);
-    if (lane_ == 0) {
-      shared_.warp_shares[warp_] = {reference, sum};
-    }
-    __syncthreads();
-    float largest = shared_.warp_shares[lane_].reference;
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
-    }
-    const ScoreSum share = shared_.warp_shares[lane_];
-    const float total = lane_sum<32>(share.sum > 0 ? share.sum * exp2_approximate(share.reference - largest) : 0.0f);
-    lse_far_ = (largest + log2f(total)) * kLn2;
-    const float odds = lse_far_ + gate_minus_local_;
-    if (threadIdx.x == 0 && params_.far_mass != nullptr) {
-      params_.far_mass[row_] = 1.0f / (1.0f + expf(-odds));
-    }
-    const float p = params_.p[rank_];
-    return p < 1 ? 1.0f - (1.0f - p) * (1.0f + expf(-odds)) : INFINITY;
+    const float factor = share.sum > 0 ? exp2_approximate(share.reference - reference) : 0.0f;
+    return {reference, lane_sum<32>(share.sum * factor)};
   }
-  /// Lists the tiles that hold the wanted scores, and copies what may be among those if it fits.
-  __device__ void find_candidates(uint32_t wanted) {
+
+  /// Lists the tiles that hold the `most` highest scores, in order, and sets threshold_ to what such a score has at
+  /// least.
+  __device__ void find_tiles(uint32_t most) {
     const int32_t first_tile = params_.sink_tokens / kScoreTile;
-    const int32_t num_tiles = (far_end_ + kScoreTile - 1) / kScoreTile - first_tile;
-    if (threadIdx.x == 0) {
-      shared_.num_tiles = 0;
-      shared_.num_candidates = 0;
-      shared_.num_chosen = 0;
-    }
+    const int32_t count = (far_end_ + kScoreTile - 1) / kScoreTile - first_tile;
+    const uint32_t* maxima = params_.tile_maxima + static_cast<int64_t>(row_) * params_.tiles + first_tile;
     threshold_ = kNothing + 1;
-    uint32_t ties_left = 0;
-    bool take_all_ties = true;
-    if (num_tiles > static_cast<int32_t>(wanted)) {
-      const RadixResult found = radix_select(shared_, num_tiles, wanted, [&](int32_t i, uint32_t& key) {
-        key = maxima_[first_tile + i];
-        return true;
-      });
-      threshold_ = found.key;
-      ties_left = found.ties;
-      take_all_ties = found.ties == found.equal;
-    }
-    __syncthreads();
-    for (int32_t base = 0; base < num_tiles; base += kPickThreads) {
-      const int32_t tile = base + static_cast<int32_t>(threadIdx.x);
-      const uint32_t key = tile < num_tiles ? maxima_[first_tile + tile] : 0;
-      bool taken = key >= threshold_;
-      if (!take_all_ties) {
-        uint32_t ties = 0;
-        const bool is_tie = key == threshold_;
-        const uint32_t before = exclusive_scan(is_tie, shared_.warp_counts, ties);
-        taken = key > threshold_ || (is_tie && before < ties_left);
-        ties_left -= min(ties, ties_left);
-      }
-      if (taken) {
-        shared_.tiles[atomicAdd(&shared_.num_tiles, 1)] = first_tile + tile;
-      }
-    }
-    __syncthreads();
-    for (int32_t first = warp_; first < shared_.num_tiles; first += kTileBatch * kPickThreads / 32) {
-      collect(first);
-    }
-    __syncthreads();
-  }
-  static constexpr int kTileBatch = 8;
-
-  /// What is high enough in kTileBatch tiles, read together, becomes candidates.
-  __device__ void collect(int32_t first) {
-    uint32_t keys[2 * kTileBatch];
-    int32_t positions[2 * kTileBatch];
-    uint32_t own = 0;
-#pragma unroll
-    for (int i = 0; i < 2 * kTileBatch; ++i) {
-      const int32_t number = first + i / 2 * (kPickThreads / 32);
-      const bool exists = number < shared_.num_tiles;
-      positions[i] = exists ? shared_.tiles[number] * kScoreTile + i % 2 * 32 + lane_ : 0;
-      keys[i] = exists ? order_key(__ldcg(scores_ + positions[i])) : 0;
-    }
-#pragma unroll
-    for (int i = 0; i < 2 * kTileBatch; ++i) {
-      own += keys[i] >= threshold_;
-    }
-    uint32_t slot = own;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-      const uint32_t other = __shfl_up_sync(0xffffffffu, slot, offset);
-      slot += lane_ >= offset ? other : 0;
-    }
-    uint32_t base = 0;
-    if (lane_ == 31) {
-      base = atomicAdd(&shared_.num_candidates, static_cast<int32_t>(slot));
-    }
-    slot += __shfl_sync(0xffffffffu, base, 31) - own;
-#pragma unroll
-    for (int i = 0; i < 2 * kTileBatch; ++i) {
-      if (keys[i] >= threshold_) {
-        if (slot < kCandidates) {
-          shared_.candidate_keys[slot] = keys[i];
-          shared_.candidate_positions[slot] = positions[i];
+    uint32_t ties = UINT32_MAX;  // tiles of exactly the threshold that count
+    if (count > static_cast<int32_t>(most)) {
+      const TakeRule rule = {most, most, 0};
+      const auto for_each = [&](const auto& visit) {
+        for (int32_t i = threadIdx.x; i < count; i += kPickThreads) {
+          visit(__ldcg(maxima + i), 0u);
         }
-        ++slot;
+      };
+      // Two digits are exact enough unless very many tiles share them.
+      RadixResult found = radix_select(shared_.tile_histogram, shared_.result, scan_, rule, 2, for_each);
+      if (found.count + found.equal > kTileCapacity) {
+        __syncthreads();
+        clear(shared_.tile_histogram);
+        found = radix_select(shared_.tile_histogram, shared_.result, scan_, rule, kRadixPasses, for_each);
+        ties = most - found.count;
       }
+      threshold_ = max(threshold_, found.key);
+    }
+    num_tiles_ = 0;
+    uint32_t ties_before = 0;
+    for (int32_t base = 0; base < count; base += kPickThreads) {
+      const int32_t i = base + static_cast<int32_t>(threadIdx.x);
+      const uint32_t key = i < count ? __ldcg(maxima + i) : 0;
+      bool taken = key >= threshold_;
+      if (ties != UINT32_MAX) {
+        const BlockScan::Result equal = scan_(key == threshold_);
+        taken = key > threshold_ || (key == threshold_ && ties_before + equal.before < ties);
+        ties_before += equal.total;
+      }
+      const uint32_t lanes = __ballot_sync(0xffffffffu, taken);
+      const BlockScan::Result slots = scan_.across_warps(__popc(lanes));
+      if (taken) {
+        shared_.tiles[num_tiles_ + slots.before + __popc(lanes & ((1u << lane_) - 1))] = first_tile + i;
+      }
+      num_tiles_ += slots.total;
+    }
+    __syncthreads();
+  }
+
+  __device__ static void clear(RadixHistogram& histogram) {
+    auto* words = reinterpret_cast<uint32_t*>(&histogram);
+    for (uint32_t i = threadIdx.x; i < sizeof(RadixHistogram) / sizeof(uint32_t); i += kPickThreads) {
+      words[i] = 0;
+    }
+    __syncthreads();
+  }
+
+  /// The scores of kTileBatch listed tiles from `first` on, as order keys; 0 where there is none.
+  __device__ void read_tiles(int32_t first, int32_t end, uint32_t (&keys)[2 * kTileBatch]) const {
+    const float* scores = params_.scores + static_cast<int64_t>(row_) * params_.tiles * kScoreTile + lane_;
+#pragma unroll
+    for (int i = 0; i < 2 * kTileBatch; ++i) {
+      const int32_t number = first + i / 2;
+      keys[i] = number < end ? order_key(__ldcg(scores + shared_.tiles[number] * kScoreTile + i % 2 * 32)) : 0;
     }
   }
 
-  /// Calls visit(order key, position) for every candidate, thread by thread.
-  template <class Visit>
-  __device__ void for_each_candidate(const Visit& visit) const {
-    for (int32_t i = threadIdx.x; i < candidate_count(); i += kPickThreads) {
-      uint32_t key = 0;
-      int32_t position = 0;
-      if (candidate(i, key, position)) {
-        visit(key, position);
+  /// Every block reads a run of the tiles, every warp a run of those; what reaches the threshold goes, in order, to the
+  /// first block if it fits.
+  __device__ void gather_candidates() {
+    const auto blocks = static_cast<int32_t>(cluster_.num_blocks());
+    const auto block = static_cast<int32_t>(cluster_.block_rank());
+    const int32_t block_begin = num_tiles_ * block / blocks;
+    const int32_t block_end = num_tiles_ * (block + 1) / blocks;
+    const int32_t begin = block_begin + (block_end - block_begin) * warp_ / kPickWarps;
+    const int32_t end = block_begin + (block_end - block_begin) * (warp_ + 1) / kPickWarps;
+    uint32_t keys[2 * kTileBatch];
+    uint32_t own = 0;  // of the warp
+    for (int32_t first = begin; first < end; first += kTileBatch) {
+      read_tiles(first, end, keys);
+#pragma unroll
+      for (int i = 0; i < 2 * kTileBatch; ++i) {
+        own += __popc(__ballot_sync(0xffffffffu, keys[i] >= threshold_));
       }
     }
+    const BlockScan::Result slots = scan_.across_warps(own);
+    if (static_cast<int32_t>(threadIdx.x) < blocks) {
+      cluster_.map_shared_rank(shared_.peer_counts, threadIdx.x)[block] = slots.total;
+    }
+    cluster_.sync();
+    uint32_t slot = slots.before;
+    num_candidates_ = 0;
+    for (int32_t peer = 0; peer < blocks; ++peer) {
+      slot += peer < block ? shared_.peer_counts[peer] : 0;
+      num_candidates_ += shared_.peer_counts[peer];
+    }
+    if (num_candidates_ <= kCandidates) {
+      uint32_t* candidate_keys = cluster_.map_shared_rank(shared_.candidate_keys, 0);
+      int32_t* candidate_positions = cluster_.map_shared_rank(shared_.candidate_positions, 0);
+      for (int32_t first = begin; first < end; first += kTileBatch) {
+        if (end - begin > kTileBatch) {
+          read_tiles(first, end, keys);
+        }
+#pragma unroll
+        for (int i = 0; i < 2 * kTileBatch; ++i) {
+          const uint32_t lanes = __ballot_sync(0xffffffffu, keys[i] >= threshold_);
+          if (keys[i] >= threshold_) {
+            const uint32_t own_slot = slot + __popc(lanes & ((1u << lane_) - 1));
+            candidate_keys[own_slot] = keys[i];
+            candidate_positions[own_slot] = shared_.tiles[first + i / 2] * kScoreTile + i % 2 * 32 + lane_;
+          }
+          slot += __popc(lanes);
+        }
+      }
+    }
+    cluster_.sync();
   }
+
+  /// Candidates in rising order of positions, among them, where they did not fit, some that are none (key 0).
   __device__ int32_t candidate_count() const {
-    return shared_.num_candidates <= kCandidates ? shared_.num_candidates : shared_.num_tiles * kScoreTile;
+    return num_candidates_ <= kCandidates ? static_cast<int32_t>(num_candidates_) : num_tiles_ * kScoreTile;
   }
-  __device__ bool candidate(int32_t i, uint32_t& key, int32_t& position) const {
-    if (shared_.num_candidates <= kCandidates) {
-      key = shared_.candidate_keys[i];
+  __device__ uint32_t candidate(int32_t i, int32_t& position) const {
+    if (num_candidates_ <= kCandidates) {
       position = shared_.candidate_positions[i];
-      return true;
+      return shared_.candidate_keys[i];
     }
     position = shared_.tiles[i / kScoreTile] * kScoreTile + i % kScoreTile;
-    key = order_key(scores_[position]);
-    return key >= threshold_;
+    const uint32_t key =
+        order_key(__ldcg(params_.scores + static_cast<int64_t>(row_) * params_.tiles * kScoreTile + position));
+    return key >= threshold_ ? key : 0;
   }
 
-  /// The `wanted` highest candidates, unsorted.
-  __device__ void choose(uint32_t wanted) {
-    const RadixResult scores = radix_select(shared_, candidate_count(), wanted, [&](int32_t i, uint32_t& key) {
-      int32_t position = 0;
-      return candidate(i, key, position);
-    });
-    uint32_t lowest_tie = 0;  // of ~position
-    if (scores.ties < scores.equal) {
-      const RadixResult positions =
-          radix_select(shared_, candidate_count(), scores.ties, [&](int32_t i, uint32_t& key) {
-            uint32_t score = 0;
+  __device__ uint32_t weight_of(uint32_t key) const {
+    const float exponent = from_order_key(key) * kLog2E - lse_far_log2_;
+    return __float2uint_rn(fminf(exp2_approximate(exponent), 1.0f) * TakeRule::kUnit);
+  }
+
+  /// Writes the keys that the rule takes.
+  __device__ void list(const TakeRule& rule) {
+    const int32_t count = candidate_count();
+    const RadixResult last =
+        radix_select(shared_.key_histogram, shared_.result, scan_, rule, kRadixPasses, [&](const auto& visit) {
+          for (int32_t i = threadIdx.x; i < count; i += kPickThreads) {
             int32_t position = 0;
-            const bool equal = candidate(i, score, position) && score == scores.key;
-            key = ~static_cast<uint32_t>(position);
-            return equal;
-          });
-      lowest_tie = positions.key;
-    }
-    for_each_candidate([&](uint32_t key, int32_t position) {
-      const uint32_t tie = ~static_cast<uint32_t>(position);
-      if (key > scores.key || (key == scores.key && tie >= lowest_tie)) {
-        shared_.chosen[atomicAdd(&shared_.num_chosen, 1)] = static_cast<uint64_t>(key) << 32 | tie;
-      }
-    });
-    __syncthreads();
-  }
-
-  /// Bitonic sort, falling, padded with zeros to a power of two.
-  __device__ void sort(uint32_t wanted) {
-    const uint32_t size = wanted <= 1 ? 1 : 1u << (32 - __clz(wanted - 1));
-    for (uint32_t i = wanted + threadIdx.x; i < size; i += kPickThreads) {
-      shared_.chosen[i] = 0;
-    }
-    __syncthreads();
-    for (uint32_t run = 2; run <= size; run *= 2) {
-      for (uint32_t distance = run / 2; distance > 0; distance /= 2) {
-        for (uint32_t i = threadIdx.x; i < size / 2; i += kPickThreads) {
-          const uint32_t low = 2 * i - (i & (distance - 1));
-          const uint64_t a = shared_.chosen[low];
-          const uint64_t b = shared_.chosen[low + distance];
-          if ((a < b) == ((low & run) == 0)) {
-            shared_.chosen[low] = b;
-            shared_.chosen[low + distance] = a;
+            const uint32_t key = candidate(i, position);
+            if (key != 0) {
+              visit(key, weight_of(key));
+            }
           }
-        }
-        // At distances up to 32 a warp's 32 pairs are 64 neighbours that no other warp touches.
-        const uint32_t next_distance = distance > 1 ? distance / 2 : run;
-        if (distance > 32 || next_distance > 32) {
-          __syncthreads();
-        } else {
-          __syncwarp();
-        }
-      }
-    }
-    __syncthreads();
-  }
-
-  /// Writes as many of the sorted keys as the rule takes.
-  __device__ void cut(uint32_t wanted, float share) {
-    // Four consecutive ones a thread.
-    constexpr int kEach = kMaxSelectedTokens / kPickThreads;
-    float weights[kEach];
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      const uint32_t index = threadIdx.x * kEach + i;
-      weights[i] = 0;
-      if (index < wanted) {
-        const float score = from_order_key(static_cast<uint32_t>(shared_.chosen[index] >> 32));
-        weights[i] = exp2_approximate((score - lse_far_) * kLog2E);
-      }
-      sum += weights[i];
-    }
-    float scan = sum;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-      const float other = __shfl_up_sync(0xffffffffu, scan, offset);
-      scan += lane_ >= offset ? other : 0.0f;
-    }
-    if (lane_ == 31) {
-      shared_.warp_sums[warp_] = scan;
-    }
-    __syncthreads();
-    float covered = scan - sum;
-    for (int warp = 0; warp < warp_; ++warp) {
-      covered += shared_.warp_sums[warp];
-    }
-    // A key is taken while those before it do not cover the share.
-    uint32_t taken = 0;
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      taken += threadIdx.x * kEach + i < wanted && covered < share;
-      covered += weights[i];
-    }
-    uint32_t total = 0;
-    exclusive_scan(taken, shared_.warp_counts, total);
-    const auto least = static_cast<uint32_t>(params_.min_tokens[rank_]);
-    const uint32_t count = min(max(total, least), wanted);
+        });
+    const uint32_t ties = rule.taken_ties(last.equal, weight_of(last.key), last.count, last.weight);
     int32_t* out = params_.selected + static_cast<int64_t>(row_) * params_.max_selected;
-    for (uint32_t i = threadIdx.x; i < count; i += kPickThreads) {
-      out[i] = static_cast<int32_t>(~static_cast<uint32_t>(shared_.chosen[i]));
+    uint32_t above = 0;  // keys and ties in front of the round
+    uint32_t equal = 0;
+    for (int32_t base = 0; base < count; base += kPickThreads) {
+      const int32_t i = base + static_cast<int32_t>(threadIdx.x);
+      int32_t position = 0;
+      const uint32_t key = i < count ? candidate(i, position) : 0;
+      const uint32_t above_lanes = __ballot_sync(0xffffffffu, key > last.key);
+      const uint32_t equal_lanes = __ballot_sync(0xffffffffu, key == last.key);
+      const uint32_t below = (1u << lane_) - 1;
+      // Both counts of a round fit in 16 bits.
+      const BlockScan::Result round = scan_.across_warps(__popc(above_lanes) << 16 | __popc(equal_lanes));
+      const uint32_t above_before = above + (round.before >> 16) + __popc(above_lanes & below);
+      const uint32_t equal_before = equal + (round.before & 0xffffu) + __popc(equal_lanes & below);
+      if (key > last.key || (key == last.key && equal_before < ties)) {
+        out[above_before + min(equal_before, ties)] = position;
+      }
+      above += round.total >> 16;
+      equal += round.total & 0xffffu;
     }
     if (threadIdx.x == 0) {
-      params_.selected_counts[row_] = static_cast<int32_t>(count);
+      params_.selected_counts[row_] = static_cast<int32_t>(last.count + ties);
     }
   }
 
   const SelectionKernelParams& params_;
   PickSharedMemory& shared_;
+  const cooperative_groups::cluster_group cluster_;
+  BlockScan scan_;
   const int32_t row_, lane_, warp_;
-  int32_t sequence_, token_, rank_;
-  int32_t far_end_;
-  const float* scores_;
-  const uint32_t* maxima_;
+  int32_t far_end_ = 0;
+  float lse_far_log2_ = 0;
   uint32_t threshold_ = 0;
-  ScoreSum block_sum_ = {-INFINITY, 0};
-  float gate_minus_local_;
-  float lse_far_ = 0;
+  int32_t num_tiles_ = 0;
+  uint32_t num_candidates_ = 0;
 };
 
 }  // namespace retrosparse::kernels::sm90

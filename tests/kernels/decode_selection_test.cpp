@@ -145,7 +145,7 @@ TEST(DecodeSelection, ReferencePrefersHighScoresAndOfEqualOnesTheEarlier) {
   problem.keys.set(60 * kIndexDim, 1);
   problem.keys.set(30 * kIndexDim, -1);
   const Problem::Result result = problem.run_reference();
-  EXPECT_EQ(result.selected, (std::vector<int32_t>{150, 60, 90}));
+  EXPECT_EQ(result.selected, (std::vector<int32_t>{60, 90, 150}));
 }
 
 #ifdef RETROSPARSE_WITH_CUDA

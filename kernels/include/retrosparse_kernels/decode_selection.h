@@ -44,7 +44,7 @@ struct DecodeSelectionParams {
   const float* lse_local = nullptr;  ///< [batch, query_tokens, num_heads]: log-sum-exp over sinks and window
   IndexCache cache;
   const int32_t* key_counts = nullptr;  ///< [batch], each query_tokens to max_keys
-  int32_t* selected = nullptr;          ///< out [batch, query_tokens, R, max_selected], by falling score
+  int32_t* selected = nullptr;          ///< out [batch, query_tokens, R, max_selected], in rising order
   int32_t* selected_counts = nullptr;   ///< out [batch, query_tokens, R]
   float* far_mass = nullptr;            ///< out [batch, query_tokens, R], may be null
 
