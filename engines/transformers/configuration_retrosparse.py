@@ -1,7 +1,7 @@
 """Configurations of models that RetroSparse converted to sparse attention.
 
-Each family's configuration is transformers' own with one key more, `retrosparse`: what the sparse attention needs beside
-the weights. `SparseSettings` is that key, checked.
+Each family's configuration is transformers' own with one key more, `retrosparse`: what the sparse attention needs
+beside the weights. `SparseSettings` is that key, checked.
 """
 
 import math

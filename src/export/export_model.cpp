@@ -73,6 +73,9 @@ void write_config(const ExportInput& input, const fs::path& out) {
   config["model_type"] = "retrosparse_" + input.config.family->name;
   config["auto_map"] = {{"AutoConfig", "configuration_retrosparse." + config_class},
                         {"AutoModelForCausalLM", "modeling_retrosparse." + architecture}};
+  if (!input.config.tie_word_embeddings && config.value("tie_word_embeddings", false)) {
+    config["tie_word_embeddings"] = false;  // the source has both tables and they differ
+  }
   config["retrosparse"] = settings_json(input.converted);
   write_atomically(out / "config.json", config.dump(2) + "\n");
 }
@@ -87,7 +90,7 @@ std::map<std::string, at::Tensor> tensors_to_write(const ExportInput& input) {
     }
     return tensors;
   }
-  for (const TensorBinding& binding : bind_tensors(input.config, *input.weights)) {
+  for (const TensorBinding& binding : bind_tensors(input.config, *input.weights, match.layout)) {
     const TensorInfo& stored = input.source.info(match.stored_as.at(binding.name));
     tensors.emplace(binding.name, binding.view.detach().to(stored.dtype));
   }
@@ -96,7 +99,10 @@ std::map<std::string, at::Tensor> tensors_to_write(const ExportInput& input) {
 
 }  // namespace
 
-void export_model(const ExportInput& input, const fs::path& out, const ExportOptions& options) {
+void export_model(const ExportInput& given, const fs::path& out, const ExportOptions& options) {
+  ModelConfig config = given.config;
+  config.tie_word_embeddings = embeddings_are_tied(given.source, config);  // as when the model is loaded
+  const ExportInput input{given.source, config, given.converted, given.weights};
   AtomicFolder folder = open_output_folder(out, input.source.dir(), options.replace);
   write_sharded(folder.staging(), tensors_to_write(input), options.max_shard_bytes);
   copy_small_files(input.source.dir(), folder.staging());

@@ -94,9 +94,8 @@ model = AutoModelForCausalLM.from_pretrained("<this folder>", dtype="auto", trus
 tokenizer = AutoTokenizer.from_pretrained("<this folder>", trust_remote_code=True)
 ```
 
-`modeling_retrosparse.py` runs it in plain PyTorch, dense while it reads the prompt and sparse while it decodes. An engine
-that does not know the architecture refuses the checkpoint; do not rename the architecture to run it dense, its local
-heads were trained and validated with their window.
+The modelling code beside the weights runs it in plain PyTorch, dense while it reads the prompt and sparse while it
+decodes. An engine that does not know the architecture refuses the checkpoint.
 )",
                      kMethod, settings_table(input),
                      input.weights == nullptr ? "those of the model before" : "trained further with sparse attention");

@@ -54,6 +54,9 @@ struct ModelConfig {
   std::optional<int64_t> bos_token_id;
   std::string dtype;  ///< of the checkpoint as config.json names it ("bfloat16"); empty when it does not
 
+  /// Whether this is a checkpoint that RetroSparse converted: its heads are meant to be sparse.
+  bool is_converted() const { return architecture.starts_with(kConvertedPrefix); }
+
   /// Query heads that share one key/value head.
   int64_t group_size() const { return num_attention_heads / num_key_value_heads; }
   bool has_experts(int64_t layer) const { return experts && experts->layer_has_experts[static_cast<size_t>(layer)]; }

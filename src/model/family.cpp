@@ -93,6 +93,9 @@ const std::vector<Family>& Family::all() {
 }
 
 const Family* Family::of_architecture(std::string_view architecture) {
+  if (architecture.starts_with(kConvertedPrefix)) {
+    architecture.remove_prefix(std::string_view(kConvertedPrefix).size());
+  }
   for (const Family& family : all()) {
     if (std::ranges::find(family.architectures, architecture) != family.architectures.end()) {
       return &family;

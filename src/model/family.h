@@ -27,6 +27,9 @@ struct LayerTensors {
 /// The name with an index in place of a placeholder ("{layer}", "{expert}"); unchanged where it has none.
 std::string substitute(std::string name, std::string_view placeholder, int64_t index);
 
+/// What RetroSparse puts before the architecture of a model that it converted: RetroSparseQwen3ForCausalLM.
+inline constexpr char kConvertedPrefix[] = "RetroSparse";
+
 /// A model family as data: configs/<name>.yaml, compiled into the program. Adding one is adding a file.
 struct Family {
   std::string name;
@@ -50,7 +53,7 @@ struct Family {
   LayerTensors layer;
   std::vector<std::string> ignored_tensors;  ///< suffixes of tensors that may be there and are not needed
 
-  /// The family of an architecture, or nullptr.
+  /// The family of an architecture, converted or not, or nullptr.
   static const Family* of_architecture(std::string_view architecture);
 
   /// All built-in families, by name.

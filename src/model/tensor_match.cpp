@@ -67,8 +67,9 @@ std::vector<std::string> surplus_tensors(const Checkpoint& checkpoint, const Mod
   for (const std::string& name : checkpoint.names()) {
     const bool ignored = std::ranges::any_of(config.family->ignored_tensors,
                                              [&](const std::string& suffix) { return name.ends_with(suffix); });
+    const bool of_the_index = config.is_converted() && name.find(".self_attn.indexer.") != std::string::npos;
     const bool tied_copy = config.tie_word_embeddings && name == config.family->lm_head;
-    if (!used.contains(name) && !ignored && !tied_copy) {
+    if (!used.contains(name) && !ignored && !tied_copy && !of_the_index) {
       surplus.push_back(name);
     }
   }

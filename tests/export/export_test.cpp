@@ -14,6 +14,7 @@
 #include "export/export_model.h"
 #include "export/load_converted.h"
 #include "export/tiny_conversion.h"
+#include "model/tensor_match.h"
 
 namespace retrosparse {
 namespace {
@@ -113,9 +114,14 @@ TEST_F(Export, BringsTheEngineAndTheTokenizer) {
   put_file(source_ / "optimizer.pt", "not for others");
   export_to(out_);
   const fs::path engine = fs::path(RETROSPARSE_SOURCE_DIR) / "engines" / "transformers";
-  for (const char* name : {"configuration_retrosparse.py", "modeling_retrosparse.py"}) {
-    EXPECT_EQ(read_text(out_ / name), read_text(engine / name));
+  int num_files = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(engine)) {
+    if (entry.path().extension() == ".py") {
+      EXPECT_EQ(read_text(out_ / entry.path().filename()), read_text(entry.path()));
+      ++num_files;
+    }
   }
+  EXPECT_EQ(num_files, 4);
   for (const char* name : {"tokenizer.json", "generation_config.json", "LICENSE"}) {
     EXPECT_EQ(read_text(out_ / name), read_text(source_ / name));
   }
@@ -168,6 +174,37 @@ TEST_F(Export, StoresATiedEmbeddingOnce) {
   const Checkpoint out = Checkpoint::open(out_);
   EXPECT_FALSE(out.has("lm_head.weight"));
   EXPECT_TRUE(at::equal(out.tensor("model.embed_tokens.weight"), table));
+}
+
+TEST_F(Export, KeepsBothTablesWhereTheyAreTiedInNameOnly) {
+  std::map<std::string, at::Tensor> tensors = random_tensors_for(config_);
+  const at::Tensor table = tensors.at("model.embed_tokens.weight") + 1;
+  tensors["lm_head.weight"] = table;
+  write_safetensors(source_ / "model.safetensors", tensors);
+  const Model model = Model::load(source_, at::kCPU, at::kFloat);
+  for (const ModelWeights* weights : {static_cast<const ModelWeights*>(nullptr), &model.weights()}) {
+    export_to(out_, {.replace = true}, weights);
+    EXPECT_TRUE(at::equal(Checkpoint::open(out_).tensor("lm_head.weight"), table));
+    EXPECT_FALSE(ModelConfig::read(out_).tie_word_embeddings);
+    EXPECT_TRUE(at::equal(Model::load(out_, at::kCPU, at::kFloat).weights().lm_head, table));
+  }
+}
+
+TEST_F(Export, KeepsFusedExpertsAsTheyAreStored) {
+  const ModelWeights weights = allocate_weights(config_, at::kCPU, at::kFloat);
+  std::map<std::string, at::Tensor> tensors;
+  for (const TensorBinding& binding : bind_tensors(config_, weights, ExpertLayout::kFused)) {
+    tensors[binding.name] = at::randn(binding.view.sizes()).to(at::kBFloat16);
+  }
+  write_safetensors(source_ / "model.safetensors", tensors);
+  const Model model = Model::load(source_, at::kCPU, at::kFloat);
+  for (const ModelWeights* trained : {static_cast<const ModelWeights*>(nullptr), &model.weights()}) {
+    export_to(out_, {.replace = true}, trained);
+    const Checkpoint out = Checkpoint::open(out_);
+    for (const auto& [name, tensor] : tensors) {
+      EXPECT_TRUE(at::equal(out.tensor(name), tensor)) << name;
+    }
+  }
 }
 
 TEST_F(Export, ExportsAConvertedModelAgain) {
@@ -276,7 +313,7 @@ TEST_F(Adapter, RefusesTensorsThatDoNotFit) {
   using Tensors = std::map<std::string, at::Tensor>;
   const std::string gate = "model.layers.2.self_attn.indexer.gate.bias";
   EXPECT_TRUE(contains(error_after([&](Tensors& t) { t.erase(gate); }), "tensor '" + gate + "': missing"));
-  EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::zeros({2}); }), "expected [3]: found [2]"));
+  EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::zeros({2}); }), "expected [3], found [2]"));
   EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::full({3}, NAN); }), "expected finite numbers"));
   EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::zeros({3}, at::kInt); }), "floating-point"));
   EXPECT_TRUE(

@@ -75,11 +75,11 @@ TEST_F(SettingsJson, RefusesWhatIsWrong) {
       {[](json& s) {
          s["retrieval_heads"]["0"] = {1, 1};
        },
-       "ascending heads from 0 to 5: found [1, 1]"},
+       "ascending heads from 0 to 5, found [1, 1]"},
       {[](json& s) {
          s["retrieval_heads"]["0"] = {1, 6};
        },
-       "expected ascending heads from 0 to 5: found [1, 6]"},
+       "expected ascending heads from 0 to 5, found [1, 6]"},
       {[](json& s) {
          s["retrieval_heads"]["0"] = {-1, 2};
        },

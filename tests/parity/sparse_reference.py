@@ -27,7 +27,7 @@ def sparse_row(settings, gate, q, q_pre, keys, keys_pre, values, index, scale):
 
 
 def pick(selection, gate, z, far, lse_local, gate_logit):
-    """The picked tokens, and the smallest distance of a number that decided from the point where it decides otherwise."""
+    """The picked tokens, and how far the numbers that decided were from deciding otherwise, at the closest."""
     candidates = list(range(len(z))) if selection == "paper" else far
     order = sorted(candidates, key=lambda n: (-z[n], n))
     if selection == "top_k":
@@ -83,7 +83,8 @@ class Reference:
 
 @torch.no_grad()
 def reference_forward(base, settings, index, ids, is_sparse):
-    """Logits of a whole sequence: `base` is transformers' own dense model in float64, of which all but attention is used.
+    """Logits of a whole sequence. `base` is transformers' own dense model in float64, of which all but the attention is
+    used.
 
     index: the index tensors by their names in the checkpoint. is_sparse(position): whether the row's retrieval heads
     pick tokens (as in decoding) or see everything (as in prefill).
