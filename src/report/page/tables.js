@@ -1,0 +1,96 @@
+// The comparison of the models.
+
+const VARIANTS = [
+  { key: "dense", name: "dense", about: "the model as it came" },
+  { key: "plan", name: "plan", about: "local heads windowed, retrieval heads dense" },
+  { key: "sparse", name: "sparse", about: "the converted model" },
+  { key: "paper", name: "paper's rule", about: "the converted model, picking by top-p over all keys (arXiv 2605.16928)" },
+];
+
+/** What distinguishes the best cells of a row: nothing where all are equally good or only one is there. */
+function bestOf(values, shown, better) {
+  const there = values.filter(known);
+  const best = shown(better(...there));
+  const isBest = values.map((value) => known(value) && shown(value) === best);
+  return isBest.filter((one) => one).length === there.length ? values.map(() => false) : isBest;
+}
+
+function cell(text, best) {
+  return html("td", { class: best ? "best" : null }, best ? html("span", { class: "badge", "aria-hidden": true }, "●") : null,
+    text, best ? spoken(" (best)") : null);
+}
+
+function comparisonRow(name, values, shown, better) {
+  const best = better ? bestOf(values, shown, better) : values.map(() => false);
+  return html("tr", {}, html("th", { scope: "row" }, name), values.map((value, index) => cell(shown(value), best[index])));
+}
+
+/** Tasks and totals by model; the best of each row is marked. */
+function comparisonTable({ variants, tasks }, model) {
+  const shownVariants = VARIANTS.filter(({ key }) => variants[key] || tasks.some((task) => known(task.accuracy[key])));
+  const taskName = (task) => [html("code", {}, task.task),
+    html("small", {}, `${plural(task.samples, "sample")}, ${plural(task.rows, "row")}, ${count(task.length)} tokens`)];
+  const taskRows = tasks.map((task) => comparisonRow(taskName(task),
+    shownVariants.map(({ key }) => task.accuracy[key]), percent, Math.max));
+  const total = (name, remark, field, shown, better) => {
+    const values = shownVariants.map(({ key }) => (variants[key] ? field(variants[key]) : undefined));
+    return values.some(known) ? comparisonRow([name, html("small", {}, remark)], values, shown, better) : null;
+  };
+  const totalRows = [
+    total("Mean accuracy", "over the tasks", (one) => one.accuracy, percent, Math.max),
+    total("NLL", "nats a token of running text", (one) => one.nll, decimal, Math.min),
+    total("KL from dense", "nats a row", (one) => one.kl_dense, decimal),
+    total("KL from plan", "nats a row", (one) => one.kl_plan, decimal),
+    total("Far tokens", "a retrieval head and row", (one) => one.far_tokens, integer),
+    total("KV cache", `at ${integer(model.context_length)} tokens`, (one) => one.kv_bytes, bytes),
+    total("Index keys", "beside the cache", (one) => one.index_bytes, bytes),
+  ];
+  const heads = shownVariants.map(({ name, about }) => html("th", { scope: "col", title: about }, name));
+  return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison of the models" },
+    html("table", { class: "comparison" },
+      html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "Accuracy by task"), heads)),
+      html("tbody", {}, taskRows), html("tbody", { class: "totals" }, totalRows)));
+}
+
+function variantLegend() {
+  return html("dl", { class: "glossary" }, VARIANTS.map(({ name, about }) =>
+    html("div", {}, html("dt", {}, name), html("dd", {}, about))));
+}
+
+/** The recipe as "section.key" and value, the way `--set` takes them. */
+function flattened(value, prefix = "") {
+  const nested = value !== null && typeof value === "object" && !Array.isArray(value);
+  if (!nested || Object.keys(value).length === 0) {
+    return prefix === "" ? [] : [[prefix, value]];
+  }
+  return Object.entries(value).flatMap(([key, inner]) => flattened(inner, prefix === "" ? key : `${prefix}.${key}`));
+}
+
+function settingValue(value) {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** What was measured beside what was predicted: "4 min 2 s (+8 %)". */
+function besidePrediction(value, predicted, format) {
+  if (!known(value) || !known(predicted) || predicted <= 0) {
+    return format(value);
+  }
+  const off = Math.round(100 * (value / predicted - 1));
+  return `${format(value)} (${off < 0 ? "−" : "+"}${Math.abs(off)} %)`;
+}
+
+function stageTable(stages) {
+  const total = totals(stages);
+  const longest = Math.max(...stages.map((stage) => stage.seconds), 1e-9);
+  const time = (stage) => html("span", { class: "timed" },
+    html("span", { class: "length", "aria-hidden": true, style: `--part: ${stage.seconds / longest}` }), duration(stage.seconds));
+  const rows = stages.map((stage) => [
+    [stage.name, stage.reused ? html("small", {}, "from an earlier run") : null], time(stage),
+    duration(stage.predicted_seconds), besidePrediction(stage.peak_bytes, stage.predicted_peak_bytes, bytes),
+    bytes(stage.predicted_peak_bytes),
+  ]);
+  rows.push(["all", duration(total.seconds), duration(total.predictedSeconds),
+    besidePrediction(total.peak, total.predictedPeak, bytes), bytes(total.predictedPeak)]);
+  return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Time and memory of each stage" },
+    table(["Stage", "Time", "Predicted", "Peak memory", "Predicted"], rows, { class: "stages" }));
+}

@@ -1,0 +1,129 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <string>
+
+#include "base/testing.h"
+#include "report/report_files.h"
+#include "report/report_json.h"
+#include "sample_report.h"
+
+namespace retrosparse {
+namespace {
+
+size_t count(const std::string& text, std::string_view part) {
+  size_t number = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) {
+    ++number;
+  }
+  return number;
+}
+
+// What a browser takes for the content of the data element: everything to the first end tag.
+std::string data_of(const std::string& page) {
+  const std::string begin = R"(<script type="application/json" id="data">)";
+  const size_t from = page.find(begin) + begin.size();
+  return page.substr(from, page.find("</script", from) - from);
+}
+
+TEST(ReportHtml, HoldsTheWholeReport) {
+  for (const Report& report : {sample_report(), bare_sample()}) {
+    EXPECT_EQ(nlohmann::json::parse(data_of(report_html(report))), nlohmann::json(report_json(report)));
+  }
+}
+
+TEST(ReportHtml, LoadsNothing) {
+  const std::string page = report_html(sample_report());
+  EXPECT_EQ(count(page, "http://") + count(page, "https://"), 0U);
+  const std::regex loader(R"(\bsrc\s*=|\bhref\s*=\s*["'](?!#)|@import|url\(|\bfetch\(|XMLHttpRequest|<link|<iframe)");
+  EXPECT_FALSE(std::regex_search(page, loader));
+  EXPECT_TRUE(contains(page, "default-src 'none'"));  // and a browser holds it to that
+}
+
+TEST(ReportHtml, HasNoPlaceholderLeft) {
+  const std::string page = report_html(sample_report());
+  EXPECT_EQ(count(page, "{{") + count(page, "}}\n</"), 0U);
+  EXPECT_EQ(count(page, "<script"), 2U);
+  EXPECT_EQ(count(page, "</script>"), 2U);
+}
+
+TEST(ReportHtml, HostileTextsStayTexts) {
+  const std::string ordinary = report_html(sample_report());
+  Report report = sample_report();
+  const std::string hostile = "</script><script>alert(1)</script><!--<script> ' \" & \\ {{script}} {{report}} \xff";
+  report.model.name = hostile;
+  report.environment.device = hostile;
+  report.stages[0].name = hostile;
+  report.validation->tasks[0].task = hostile;
+  report.recipe[hostile] = {{hostile, hostile}};
+  const std::string page = report_html(report);
+  EXPECT_EQ(count(page, "<script"), count(ordinary, "<script"));
+  EXPECT_EQ(count(page, "</script"), count(ordinary, "</script"));
+  EXPECT_EQ(count(page, "<!--"), 0U);
+  // It reads back as it was, but for the byte that is not UTF-8.
+  const std::string shown = hostile.substr(0, hostile.size() - 1) + "\xef\xbf\xbd";
+  EXPECT_EQ(nlohmann::json::parse(data_of(page)).at("model").at("name"), shown);
+}
+
+TEST(ReportHtml, ScriptsMakeTextNodesOnly) {
+  const std::string page = report_html(bare_sample());
+  for (const char* dangerous :
+       {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"}) {
+    EXPECT_EQ(count(page, dangerous), 0U) << dangerous;
+  }
+}
+
+/// The page as a browser leaves it after its scripts ran; "" where no browser is installed.
+std::string drawn(const Report& report) {
+  const char* find = "command -v chromium chromium-browser google-chrome 2>/dev/null | head -n 1";
+  const auto output_of = [](const std::string& command) {
+    std::string output;
+    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
+    std::array<char, 4096> buffer{};
+    for (size_t size = 1; size > 0; output.append(buffer.data(), size)) {
+      size = std::fread(buffer.data(), 1, buffer.size(), pipe.get());
+    }
+    return output;
+  };
+  std::string browser = output_of(find);
+  if (browser.empty()) {
+    return "";
+  }
+  browser.pop_back();  // the newline
+  const TempFolder folder;
+  write_report(report, folder.path());
+  return output_of("timeout 60 '" + browser + "' --headless --no-sandbox --disable-gpu --virtual-time-budget=2000 " +
+                   "--user-data-dir='" + (folder / "profile").string() + "' --dump-dom 'file://" +
+                   (folder / "report.html").string() + "' 2>/dev/null");
+}
+
+TEST(ReportHtml, BrowserDrawsIt) {
+  const std::string full = drawn(sample_report());
+  if (full.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  EXPECT_EQ(count(full, "role=\"alert\""), 0U);
+  EXPECT_GE(count(full, "<figure"), 9U);
+  EXPECT_EQ(count(full, "<figure"), count(full, "class=\"picture\""));  // each has its chart
+  EXPECT_TRUE(contains(full, "variable_tracking"));
+  EXPECT_EQ(count(full, "NaN"), 0U);
+  EXPECT_EQ(count(full, "undefined"), count(report_html(sample_report()), "undefined"));
+}
+
+TEST(ReportHtml, BrowserDrawsMissingSectionsAsAWord) {
+  const std::string bare = drawn(bare_sample());
+  if (bare.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  EXPECT_EQ(count(bare, "role=\"alert\""), 0U);
+  EXPECT_EQ(count(bare, "<figure"), 0U);
+  EXPECT_EQ(count(bare, "class=\"absent\""), 7U);
+}
+
+}  // namespace
+}  // namespace retrosparse
