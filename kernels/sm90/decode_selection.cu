@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
   SelectionScores<kRows>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
 }
 
-__global__ void __launch_bounds__(kPickThreads, 1)
+__global__ void __launch_bounds__(kPickThreads, 2)
     selection_pick_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   allow_next_launch();
@@ -113,7 +113,7 @@ cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) 
   plan.blocks =
       static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / grid, 1, std::min<int64_t>(most, kPickThreads)));
   plan.pick_cluster = 1;
-  while (plan.pick_cluster < kMaxPickCluster && 2 * plan.pick_cluster * plan.rows <= multiprocessors) {
+  while (plan.pick_cluster < kMaxPickCluster && 2 * plan.pick_cluster * plan.rows <= 2 * multiprocessors) {
     plan.pick_cluster *= 2;
   }
   return cudaSuccess;

@@ -17,11 +17,14 @@ inline constexpr int kCandidates = 8192;  ///< scores that fit in shared memory;
 inline constexpr int kTileCapacity = kMaxSelectedTokens + 1024;
 
 struct PickSharedMemory {
-  // Of the first block.
-  uint32_t candidate_keys[kCandidates];
-  int32_t candidate_positions[kCandidates];
-  // Of every block.
-  RadixHistogram key_histogram, tile_histogram;
+  union {
+    struct {  // the block's own; the first block collects all
+      uint32_t candidate_keys[kCandidates];
+      int32_t candidate_positions[kCandidates];
+    };
+    uint32_t maxima[2 * kCandidates];  ///< of the first tiles: all of 1M keys
+  };
+  RadixHistogram histogram;
   int32_t tiles[kTileCapacity];
   uint32_t peer_counts[kMaxPickCluster];
   BlockScan::Shared scan;
@@ -39,37 +42,41 @@ class SelectionPick {
         scan_(shared.scan),
         row_(row),
         lane_(threadIdx.x % 32),
-        warp_(threadIdx.x / 32) {
-    for (RadixHistogram* histogram : {&shared.key_histogram, &shared.tile_histogram}) {
-      auto* words = reinterpret_cast<uint4*>(histogram);
-      for (uint32_t i = threadIdx.x; i < sizeof(RadixHistogram) / sizeof(uint4); i += kPickThreads) {
-        words[i] = make_uint4(0, 0, 0, 0);
-      }
+        warp_(threadIdx.x / 32),
+        rank_(row % params.num_selected_heads),
+        token_(row / params.num_selected_heads % params.query_tokens),
+        sequence_(row / (params.query_tokens * params.num_selected_heads)),
+        head_(params.heads[rank_]),
+        p_(params.p[rank_]),
+        least_(params.min_tokens[rank_]),
+        most_(params.max_tokens[rank_]) {
+    for (uint32_t i = threadIdx.x; i < kRadixDigits; i += kPickThreads) {
+      shared.histogram.counts[i] = shared.histogram.weights[i] = 0;
     }
     cluster_.sync();  // the other blocks run: their shared memory may be written
   }
 
   __device__ void run() {
-    const int32_t rank = row_ % params_.num_selected_heads;
-    const int32_t token = row_ / params_.num_selected_heads % params_.query_tokens;
-    const int32_t sequence = row_ / (params_.query_tokens * params_.num_selected_heads);
-    far_end_ = params_.far_end(sequence, token);
-    const auto far_count = static_cast<uint32_t>(max(0, far_end_ - params_.sink_tokens));
-    const float share = share_to_cover(rank, (sequence * params_.query_tokens + token) * params_.num_heads, far_count);
-    TakeRule rule;
-    rule.least = min(far_count, static_cast<uint32_t>(params_.min_tokens[rank]));
-    rule.most = min(far_count, static_cast<uint32_t>(share > 0 ? params_.max_tokens[rank] : params_.min_tokens[rank]));
-    rule.share = share > 1 ? UINT32_MAX : __float2uint_ru(fmaxf(share, 0) * TakeRule::kUnit);
-    if (rule.most == 0) {
-      if (is_first_block() && threadIdx.x == 0) {
-        params_.selected_counts[row_] = 0;
+    const bool lists = cluster_.block_rank() == 0;
+    if (lists) {  // on its way while the candidates are found
+      const int64_t local = (static_cast<int64_t>(sequence_) * params_.query_tokens + token_) * params_.num_heads;
+      gate_ = params_.gates[row_];
+      lse_local_ = params_.lse_local[local + head_];
+      if (threadIdx.x < params_.blocks) {
+        block_sum_ = params_.sums[static_cast<int64_t>(row_) * params_.blocks + threadIdx.x];
       }
-      return;
     }
-    find_tiles(rule.most);
-    gather_candidates();
-    if (is_first_block()) {
-      list(rule);
+    far_end_ = params_.far_end(sequence_, token_);
+    const auto far_count = static_cast<uint32_t>(max(0, far_end_ - params_.sink_tokens));
+    const uint32_t most = min(far_count, most_);
+    if (most > 0) {
+      find_tiles(most);
+      gather_candidates();
+    }
+    if (lists) {
+      const float share = share_to_cover(far_count);
+      const uint32_t units = share > 1 ? UINT32_MAX : __float2uint_ru(fmaxf(share, 0) * TakeRule::kUnit);
+      list({most, min(far_count, least_), units});
     }
   }
 
@@ -79,29 +86,21 @@ class SelectionPick {
   static constexpr uint32_t kNothing = 0x007fffffu;  // order_key(-inf)
   static constexpr int kTileBatch = 8;               // tiles that a warp reads together
 
-  __device__ bool is_first_block() const { return cluster_.block_rank() == 0; }
-
   /// The share of the far keys' weight that the rule wants covered, from the log-sum-exp of the blocks of the first
   /// kernel.
-  __device__ float share_to_cover(int32_t rank, int32_t first_lse, uint32_t far_count) {
-    const float gate = params_.gates[row_] - params_.lse_local[first_lse + params_.heads[rank]];
-    ScoreSum share = {-INFINITY, 0};
-    if (threadIdx.x < params_.blocks && far_count > 0) {
-      share = params_.sums[static_cast<int64_t>(row_) * params_.blocks + threadIdx.x];
-    }
-    share = sum_over_warp(share);
+  __device__ float share_to_cover(uint32_t far_count) {
+    ScoreSum share = sum_over_warp(far_count > 0 ? block_sum_ : ScoreSum{-INFINITY, 0});
     if (lane_ == 0) {
       shared_.warp_shares[warp_] = share;
     }
     __syncthreads();
-    share = sum_over_warp(shared_.warp_shares[lane_]);
+    share = sum_over_warp(lane_ < kPickWarps ? shared_.warp_shares[lane_] : ScoreSum{-INFINITY, 0});
     lse_far_log2_ = share.reference + log2f(share.sum);
-    const float odds = lse_far_log2_ * kLn2 + gate;
-    if (is_first_block() && threadIdx.x == 0 && params_.far_mass != nullptr) {
+    const float odds = lse_far_log2_ * kLn2 + gate_ - lse_local_;
+    if (threadIdx.x == 0 && params_.far_mass != nullptr) {
       params_.far_mass[row_] = far_count > 0 ? 1.0f / (1.0f + expf(-odds)) : 0.0f;
     }
-    const float p = params_.p[rank];
-    return p < 1 ? 1.0f - (1.0f - p) * (1.0f + expf(-odds)) : INFINITY;
+    return p_ < 1 ? 1.0f - (1.0f - p_) * (1.0f + expf(-odds)) : INFINITY;
   }
   __device__ static ScoreSum sum_over_warp(const ScoreSum& share) {
     float reference = share.reference;
@@ -113,116 +112,166 @@ class SelectionPick {
     return {reference, lane_sum<32>(share.sum * factor)};
   }
 
+  /// Reads the maxima of the tiles with far keys, a run of them to each warp, and returns the lowest and highest.
+  __device__ uint2 read_maxima() {
+    first_tile_ = params_.sink_tokens / kScoreTile;
+    tile_count_ = (far_end_ + kScoreTile - 1) / kScoreTile - first_tile_;
+    own_begin_ = static_cast<int32_t>(static_cast<int64_t>(tile_count_) * warp_ / kPickWarps);
+    own_end_ = static_cast<int32_t>(static_cast<int64_t>(tile_count_) * (warp_ + 1) / kPickWarps);
+    uint2 bounds = {UINT32_MAX, 0};
+    constexpr int kAtOnce = 8;
+    for (int32_t first = own_begin_ + lane_; first - lane_ < own_end_; first += 32 * kAtOnce) {
+      uint32_t maxima[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        maxima[i] = first + 32 * i < own_end_ ? global_maximum(first + 32 * i) : 0;
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int32_t tile = first + 32 * i;
+        if (tile < own_end_) {
+          bounds.x = min(bounds.x, maxima[i]);
+          bounds.y = max(bounds.y, maxima[i]);
+          if (tile < 2 * kCandidates) {
+            shared_.maxima[tile] = maxima[i];
+          }
+        }
+      }
+    }
+    __syncwarp();
+    return scan_.bounds(bounds);
+  }
+  __device__ uint32_t global_maximum(int32_t tile) const {
+    return __ldcg(params_.tile_maxima + static_cast<int64_t>(row_) * params_.tiles + first_tile_ + tile);
+  }
+  /// visit(tile, maximum), 0 past the end, by whole warps in order. Tiles count from the first with a far key.
+  template <class Visit>
+  __device__ void for_each_tile(const Visit& visit) const {
+#pragma unroll 2
+    for (int32_t tile = own_begin_ + lane_; tile - lane_ < own_end_; tile += 32) {
+      visit(tile, tile >= own_end_ ? 0 : tile < 2 * kCandidates ? shared_.maxima[tile] : global_maximum(tile));
+    }
+  }
+
   /// Lists the tiles that hold the `most` highest scores, in order, and sets threshold_ to what such a score has at
   /// least.
   __device__ void find_tiles(uint32_t most) {
-    const int32_t first_tile = params_.sink_tokens / kScoreTile;
-    const int32_t count = (far_end_ + kScoreTile - 1) / kScoreTile - first_tile;
-    const uint32_t* maxima = params_.tile_maxima + static_cast<int64_t>(row_) * params_.tiles + first_tile;
+    const uint2 bounds = read_maxima();
+    highest_ = bounds.y;
     threshold_ = kNothing + 1;
     uint32_t ties = UINT32_MAX;  // tiles of exactly the threshold that count
-    if (count > static_cast<int32_t>(most)) {
-      const TakeRule rule = {most, most, 0};
-      const auto for_each = [&](const auto& visit) {
-        for (int32_t i = threadIdx.x; i < count; i += kPickThreads) {
-          visit(__ldcg(maxima + i), 0u);
-        }
-      };
-      // Two digits are exact enough unless very many tiles share them.
-      RadixResult found = radix_select(shared_.tile_histogram, shared_.result, scan_, rule, 2, for_each);
+    if (tile_count_ > static_cast<int32_t>(most)) {
+      // Mostly one digit is exact enough.
+      const RadixResult found = radix_select(
+          shared_.histogram, shared_.result, scan_, {most, most, 0}, bounds.x, bounds.y,
+          [&](const auto& visit) { for_each_tile([&](int32_t, uint32_t key) { visit(key, 0u); }); },
+          [&](const RadixResult& result) { return result.equal <= 64; });
+      threshold_ = found.low;
       if (found.count + found.equal > kTileCapacity) {
-        __syncthreads();
-        clear(shared_.tile_histogram);
-        found = radix_select(shared_.tile_histogram, shared_.result, scan_, rule, kRadixPasses, for_each);
         ties = most - found.count;
       }
-      threshold_ = max(threshold_, found.key);
     }
-    num_tiles_ = 0;
     uint32_t ties_before = 0;
-    for (int32_t base = 0; base < count; base += kPickThreads) {
-      const int32_t i = base + static_cast<int32_t>(threadIdx.x);
-      const uint32_t key = i < count ? __ldcg(maxima + i) : 0;
-      bool taken = key >= threshold_;
-      if (ties != UINT32_MAX) {
-        const BlockScan::Result equal = scan_(key == threshold_);
-        taken = key > threshold_ || (key == threshold_ && ties_before + equal.before < ties);
-        ties_before += equal.total;
+    if (ties != UINT32_MAX) {
+      uint32_t own_ties = 0;
+      for_each_tile([&](int32_t, uint32_t key) { own_ties += __popc(__ballot_sync(0xffffffffu, key == threshold_)); });
+      ties_before = scan_.across_warps(own_ties).before;
+    }
+    // Whether the tile is taken, and if so, which of the taken ones it is.
+    const auto is_taken = [&](uint32_t key, uint32_t& ties_seen) {
+      if (ties == UINT32_MAX) {
+        return key >= threshold_;
       }
+      const uint32_t equal_lanes = __ballot_sync(0xffffffffu, key == threshold_);
+      const uint32_t before = ties_seen + __popc(equal_lanes & lanes_below());
+      ties_seen += __popc(equal_lanes);
+      return key > threshold_ || (key == threshold_ && before < ties);
+    };
+    uint32_t own_taken = 0;
+    uint32_t ties_seen = ties_before;
+    for_each_tile(
+        [&](int32_t, uint32_t key) { own_taken += __popc(__ballot_sync(0xffffffffu, is_taken(key, ties_seen))); });
+    const BlockScan::Result slots = scan_.across_warps(own_taken);
+    uint32_t slot = slots.before;
+    ties_seen = ties_before;
+    for_each_tile([&](int32_t tile, uint32_t key) {
+      const bool taken = is_taken(key, ties_seen);
       const uint32_t lanes = __ballot_sync(0xffffffffu, taken);
-      const BlockScan::Result slots = scan_.across_warps(__popc(lanes));
       if (taken) {
-        shared_.tiles[num_tiles_ + slots.before + __popc(lanes & ((1u << lane_) - 1))] = first_tile + i;
+        shared_.tiles[slot + __popc(lanes & lanes_below())] = first_tile_ + tile;
       }
-      num_tiles_ += slots.total;
-    }
+      slot += __popc(lanes);
+    });
+    num_tiles_ = static_cast<int32_t>(slots.total);
     __syncthreads();
   }
 
-  __device__ static void clear(RadixHistogram& histogram) {
-    auto* words = reinterpret_cast<uint32_t*>(&histogram);
-    for (uint32_t i = threadIdx.x; i < sizeof(RadixHistogram) / sizeof(uint32_t); i += kPickThreads) {
-      words[i] = 0;
-    }
-    __syncthreads();
+  __device__ uint32_t lanes_below() const {
+    return (1u << lane_) - 1;
   }
 
-  /// The scores of kTileBatch listed tiles from `first` on, as order keys; 0 where there is none.
-  __device__ void read_tiles(int32_t first, int32_t end, uint32_t (&keys)[2 * kTileBatch]) const {
-    const float* scores = params_.scores + static_cast<int64_t>(row_) * params_.tiles * kScoreTile + lane_;
-#pragma unroll
-    for (int i = 0; i < 2 * kTileBatch; ++i) {
-      const int32_t number = first + i / 2;
-      keys[i] = number < end ? order_key(__ldcg(scores + shared_.tiles[number] * kScoreTile + i % 2 * 32)) : 0;
-    }
-  }
-
-  /// Every block reads a run of the tiles, every warp a run of those; what reaches the threshold goes, in order, to the
-  /// first block if it fits.
+  /// Every block reads a run of the tiles; what reaches the threshold goes, in order, to the first block if it fits.
   __device__ void gather_candidates() {
     const auto blocks = static_cast<int32_t>(cluster_.num_blocks());
     const auto block = static_cast<int32_t>(cluster_.block_rank());
-    const int32_t block_begin = num_tiles_ * block / blocks;
-    const int32_t block_end = num_tiles_ * (block + 1) / blocks;
-    const int32_t begin = block_begin + (block_end - block_begin) * warp_ / kPickWarps;
-    const int32_t end = block_begin + (block_end - block_begin) * (warp_ + 1) / kPickWarps;
-    uint32_t keys[2 * kTileBatch];
-    uint32_t own = 0;  // of the warp
-    for (int32_t first = begin; first < end; first += kTileBatch) {
-      read_tiles(first, end, keys);
+    const int32_t begin = num_tiles_ * block / blocks;
+    const int32_t end = num_tiles_ * (block + 1) / blocks;
+    const float* scores = params_.scores + static_cast<int64_t>(row_) * params_.tiles * kScoreTile + 2 * lane_;
+    uint32_t own = 0;  // of the block
+    for (int32_t first = begin; first < end; first += kTileBatch * kPickWarps) {
+      const int32_t own_first = first + warp_ * kTileBatch;
+      float2 pairs[kTileBatch];  // a lane has two neighbouring scores of each tile
 #pragma unroll
-      for (int i = 0; i < 2 * kTileBatch; ++i) {
-        own += __popc(__ballot_sync(0xffffffffu, keys[i] >= threshold_));
+      for (int i = 0; i < kTileBatch; ++i) {
+        const bool exists = own_first + i < end;
+        const auto* pair =
+            reinterpret_cast<const float2*>(scores + (exists ? shared_.tiles[own_first + i] : 0) * kScoreTile);
+        pairs[i] = exists ? __ldcg(pair) : make_float2(-INFINITY, -INFINITY);
       }
+      uint32_t found = 0;  // of the warp
+#pragma unroll
+      for (int i = 0; i < kTileBatch; ++i) {
+        found += __popc(__ballot_sync(0xffffffffu, order_key(pairs[i].x) >= threshold_)) +
+                 __popc(__ballot_sync(0xffffffffu, order_key(pairs[i].y) >= threshold_));
+      }
+      const BlockScan::Result slots = scan_.across_warps(found);
+      uint32_t slot = own + slots.before;
+#pragma unroll
+      for (int i = 0; i < kTileBatch; ++i) {
+        const uint32_t keys[2] = {order_key(pairs[i].x), order_key(pairs[i].y)};
+        const uint32_t lanes[2] = {__ballot_sync(0xffffffffu, keys[0] >= threshold_),
+                                   __ballot_sync(0xffffffffu, keys[1] >= threshold_)};
+        if ((lanes[0] | lanes[1]) != 0) {
+          uint32_t own_slot = slot + __popc(lanes[0] & lanes_below()) + __popc(lanes[1] & lanes_below());
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            if (keys[e] >= threshold_ && own_slot < kCandidates) {
+              shared_.candidate_keys[own_slot] = keys[e];
+              shared_.candidate_positions[own_slot] = shared_.tiles[own_first + i] * kScoreTile + 2 * lane_ + e;
+            }
+            own_slot += keys[e] >= threshold_ ? 1 : 0;
+          }
+          slot += __popc(lanes[0]) + __popc(lanes[1]);
+        }
+      }
+      own += slots.total;
     }
-    const BlockScan::Result slots = scan_.across_warps(own);
     if (static_cast<int32_t>(threadIdx.x) < blocks) {
-      cluster_.map_shared_rank(shared_.peer_counts, threadIdx.x)[block] = slots.total;
+      cluster_.map_shared_rank(shared_.peer_counts, threadIdx.x)[block] = own;
     }
     cluster_.sync();
-    uint32_t slot = slots.before;
+    uint32_t before = 0;
     num_candidates_ = 0;
     for (int32_t peer = 0; peer < blocks; ++peer) {
-      slot += peer < block ? shared_.peer_counts[peer] : 0;
+      before += peer < block ? shared_.peer_counts[peer] : 0;
       num_candidates_ += shared_.peer_counts[peer];
     }
-    if (num_candidates_ <= kCandidates) {
+    if (block > 0 && num_candidates_ <= kCandidates) {
       uint32_t* candidate_keys = cluster_.map_shared_rank(shared_.candidate_keys, 0);
       int32_t* candidate_positions = cluster_.map_shared_rank(shared_.candidate_positions, 0);
-      for (int32_t first = begin; first < end; first += kTileBatch) {
-        if (end - begin > kTileBatch) {
-          read_tiles(first, end, keys);
-        }
-#pragma unroll
-        for (int i = 0; i < 2 * kTileBatch; ++i) {
-          const uint32_t lanes = __ballot_sync(0xffffffffu, keys[i] >= threshold_);
-          if (keys[i] >= threshold_) {
-            const uint32_t own_slot = slot + __popc(lanes & ((1u << lane_) - 1));
-            candidate_keys[own_slot] = keys[i];
-            candidate_positions[own_slot] = shared_.tiles[first + i / 2] * kScoreTile + i % 2 * 32 + lane_;
-          }
-          slot += __popc(lanes);
-        }
+      for (uint32_t i = threadIdx.x; i < own; i += kPickThreads) {
+        candidate_keys[before + i] = shared_.candidate_keys[i];
+        candidate_positions[before + i] = shared_.candidate_positions[i];
       }
     }
     cluster_.sync();
@@ -238,8 +287,8 @@ class SelectionPick {
       return shared_.candidate_keys[i];
     }
     position = shared_.tiles[i / kScoreTile] * kScoreTile + i % kScoreTile;
-    const uint32_t key =
-        order_key(__ldcg(params_.scores + static_cast<int64_t>(row_) * params_.tiles * kScoreTile + position));
+    const int64_t index = static_cast<int64_t>(row_) * params_.tiles * kScoreTile + position;
+    const uint32_t key = order_key(__ldcg(params_.scores + index));
     return key >= threshold_ ? key : 0;
   }
 
@@ -250,9 +299,16 @@ class SelectionPick {
 
   /// Writes the keys that the rule takes.
   __device__ void list(const TakeRule& rule) {
+    if (!rule.takes(0, 0)) {
+      if (threadIdx.x == 0) {
+        params_.selected_counts[row_] = 0;
+      }
+      return;
+    }
     const int32_t count = candidate_count();
-    const RadixResult last =
-        radix_select(shared_.key_histogram, shared_.result, scan_, rule, kRadixPasses, [&](const auto& visit) {
+    const RadixResult last = radix_select(
+        shared_.histogram, shared_.result, scan_, rule, threshold_, highest_,
+        [&](const auto& visit) {
           for (int32_t i = threadIdx.x; i < count; i += kPickThreads) {
             int32_t position = 0;
             const uint32_t key = candidate(i, position);
@@ -260,8 +316,9 @@ class SelectionPick {
               visit(key, weight_of(key));
             }
           }
-        });
-    const uint32_t ties = rule.taken_ties(last.equal, weight_of(last.key), last.count, last.weight);
+        },
+        [](const RadixResult& result) { return result.equal == 1; });
+    const uint32_t ties = rule.taken_ties(last.equal, last.equal_weight / max(1u, last.equal), last.count, last.weight);
     int32_t* out = params_.selected + static_cast<int64_t>(row_) * params_.max_selected;
     uint32_t above = 0;  // keys and ties in front of the round
     uint32_t equal = 0;
@@ -269,15 +326,18 @@ class SelectionPick {
       const int32_t i = base + static_cast<int32_t>(threadIdx.x);
       int32_t position = 0;
       const uint32_t key = i < count ? candidate(i, position) : 0;
-      const uint32_t above_lanes = __ballot_sync(0xffffffffu, key > last.key);
-      const uint32_t equal_lanes = __ballot_sync(0xffffffffu, key == last.key);
-      const uint32_t below = (1u << lane_) - 1;
+      const bool is_equal = key >= last.low && key <= last.high;
+      const uint32_t above_lanes = __ballot_sync(0xffffffffu, key > last.high);
+      const uint32_t equal_lanes = __ballot_sync(0xffffffffu, is_equal);
       // Both counts of a round fit in 16 bits.
       const BlockScan::Result round = scan_.across_warps(__popc(above_lanes) << 16 | __popc(equal_lanes));
-      const uint32_t above_before = above + (round.before >> 16) + __popc(above_lanes & below);
-      const uint32_t equal_before = equal + (round.before & 0xffffu) + __popc(equal_lanes & below);
-      if (key > last.key || (key == last.key && equal_before < ties)) {
-        out[above_before + min(equal_before, ties)] = position;
+      const uint32_t above_before = above + (round.before >> 16) + __popc(above_lanes & lanes_below());
+      const uint32_t equal_before = equal + (round.before & 0xffffu) + __popc(equal_lanes & lanes_below());
+      if (key > last.high || (is_equal && equal_before < ties)) {
+        const uint32_t slot = above_before + min(equal_before, ties);
+        if (slot < rule.most) {  // scores that are not numbers may break the count, but nothing else
+          out[slot] = position;
+        }
       }
       above += round.total >> 16;
       equal += round.total & 0xffffu;
@@ -292,9 +352,15 @@ class SelectionPick {
   const cooperative_groups::cluster_group cluster_;
   BlockScan scan_;
   const int32_t row_, lane_, warp_;
+  const int32_t rank_, token_, sequence_, head_;
+  const float p_;
+  const uint32_t least_, most_;
+  float gate_ = 0, lse_local_ = 0;
+  ScoreSum block_sum_ = {-INFINITY, 0};
   int32_t far_end_ = 0;
   float lse_far_log2_ = 0;
-  uint32_t threshold_ = 0;
+  int32_t first_tile_ = 0, tile_count_ = 0, own_begin_ = 0, own_end_ = 0;
+  uint32_t threshold_ = 0, highest_ = 0;
   int32_t num_tiles_ = 0;
   uint32_t num_candidates_ = 0;
 };

@@ -4,56 +4,64 @@
 
 namespace retrosparse::kernels::sm90 {
 
-inline constexpr int kPickThreads = 1024;
+inline constexpr int kPickThreads = 512;
 inline constexpr int kPickWarps = kPickThreads / 32;
-static_assert(kPickWarps == 32, "a lane for each warp's total");
-inline constexpr int kRadixDigits = 2048;
-inline constexpr int kRadixPasses = 3;  ///< 11, 11 and 10 bits from the top
+static_assert(kPickWarps <= 32, "a lane for each warp's value");
+inline constexpr int kDigitBits = 10;
+inline constexpr int kRadixDigits = 1 << kDigitBits;
+inline constexpr int kRadixPasses = (32 + kDigitBits - 1) / kDigitBits;
 
-struct RadixPass {
-  int shift;
-  uint32_t digits;
-};
-__device__ inline RadixPass radix_pass(int pass) {
-  return pass == 0 ? RadixPass{21, 2048} : pass == 1 ? RadixPass{10, 2048} : RadixPass{0, 1024};
-}
-
-/// Sums over the threads before this one and over all. Every scan of a kernel takes the next of two buffers, so that
+/// Sums and bounds over the threads of a block. Every one of a kernel takes the next of two buffers, so that
 /// one barrier each is enough.
 class BlockScan {
  public:
   struct Shared {
-    uint32_t totals[2][kPickWarps];
+    uint2 values[2][kPickWarps];
   };
   __device__ explicit BlockScan(Shared& shared) : shared_(shared), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {}
 
+  /// Sums of a pair of values over the threads before this one.
+  __device__ uint2 before(const uint2& value) {
+    uint2 sum = value;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const uint2 other = {__shfl_up_sync(0xffffffffu, sum.x, offset), __shfl_up_sync(0xffffffffu, sum.y, offset)};
+      sum.x += lane_ >= offset ? other.x : 0;
+      sum.y += lane_ >= offset ? other.y : 0;
+    }
+    const uint2 total = exchange({__shfl_sync(0xffffffffu, sum.x, 31), __shfl_sync(0xffffffffu, sum.y, 31)});
+    return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? total.x : 0) + sum.x - value.x,
+            __reduce_add_sync(0xffffffffu, lane_ < warp_ ? total.y : 0) + sum.y - value.y};
+  }
+
+  /// Sums of what every warp has in common, over the warps before this one and over all.
   struct Result {
     uint32_t before, total;
   };
-  __device__ Result operator()(uint32_t value) {
-    uint32_t sum = value;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-      const uint32_t other = __shfl_up_sync(0xffffffffu, sum, offset);
-      sum += lane_ >= offset ? other : 0;
-    }
-    const Result warps = across_warps(__shfl_sync(0xffffffffu, sum, 31));
-    return {warps.before + sum - value, warps.total};
+  __device__ Result across_warps(uint32_t warp_value) {
+    const uint32_t value = exchange({warp_value, 0}).x;
+    return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? value : 0),
+            __reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? value : 0)};
   }
 
-  /// Of values that a whole warp has in common: `before` counts the warps before this one.
-  __device__ Result across_warps(uint32_t warp_total) {
-    uint32_t(&totals)[kPickWarps] = shared_.totals[buffer_];
-    buffer_ ^= 1;
-    if (lane_ == 0) {
-      totals[warp_] = warp_total;
-    }
-    __syncthreads();
-    const uint32_t total = totals[lane_];
-    return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? total : 0), __reduce_add_sync(0xffffffffu, total)};
+  /// Smallest x and largest y of all threads.
+  __device__ uint2 bounds(const uint2& value) {
+    const uint2 warps = exchange({__reduce_min_sync(0xffffffffu, value.x), __reduce_max_sync(0xffffffffu, value.y)});
+    return {__reduce_min_sync(0xffffffffu, warps.x), __reduce_max_sync(0xffffffffu, warps.y)};
   }
 
  private:
+  /// The value of warp `lane`, of some warp for lanes past the last.
+  __device__ uint2 exchange(const uint2& warp_value) {
+    uint2(&values)[kPickWarps] = shared_.values[buffer_];
+    buffer_ ^= 1;
+    if (lane_ == 0) {
+      values[warp_] = warp_value;
+    }
+    __syncthreads();
+    return values[lane_ % kPickWarps];
+  }
+
   Shared& shared_;
   const int32_t lane_, warp_;
   int buffer_ = 0;
@@ -77,59 +85,76 @@ struct TakeRule {
   }
 };
 
-/// Zero before the selection starts.
+/// Zero between selections.
 struct RadixHistogram {
-  uint32_t counts[kRadixPasses][kRadixDigits];
-  uint32_t weights[kRadixPasses][kRadixDigits];
+  uint32_t counts[kRadixDigits];
+  uint32_t weights[kRadixDigits];
 };
 
-/// A value that the last of the taken elements shares the upper bits of.
+/// The run of keys [low, high] that the last of the taken elements lies in.
 struct RadixResult {
-  uint32_t key;           ///< those bits, zeros below
+  uint32_t low, high;
   uint32_t count;         ///< elements above
   uint32_t weight;        ///< and their weight
-  uint32_t equal;         ///< elements that share the bits
+  uint32_t equal;         ///< elements in it
   uint32_t equal_weight;  ///< and their weight
 };
 
-/// Of the elements visited by for_each(visit), visit(key, weight), the last that the rule takes in falling order of
-/// their keys; it must take one, but not all unless `most` are there. After `passes` of the kRadixPasses.
-template <class ForEach>
+/// Of elements with keys in [low, high], which for_each(visit) shows by visit(key, weight), the last that the rule
+/// takes in falling order of their keys; it must take one, but not all unless `most` are there. Stops at a run of keys
+/// with good_enough(result), at the latest at a single key.
+template <class ForEach, class GoodEnough>
 __device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shared_result, BlockScan& scan,
-                                    const TakeRule& rule, int passes, const ForEach& for_each) {
-  RadixResult result = {};
-  uint32_t known = 0;  // mask of the bits of result.key that are settled
-  for (int pass = 0; pass < passes; ++pass) {
-    const auto [shift, digits] = radix_pass(pass);
-    uint32_t(&counts)[kRadixDigits] = histogram.counts[pass];
-    uint32_t(&weights)[kRadixDigits] = histogram.weights[pass];
+                                    const TakeRule& rule, uint32_t low, uint32_t high, const ForEach& for_each,
+                                    const GoodEnough& good_enough) {
+  RadixResult result = {low, high, 0, 0, 0, 0};
+  for (int pass = 0; pass < kRadixPasses; ++pass) {
+    const int shift = max(0, 32 - __clz(result.high - result.low) - kDigitBits);
+    if (threadIdx.x == 0) {
+      shared_result = {result.low, result.low, 0, 0, 0, 0};  // unless something is found
+    }
     for_each([&](uint32_t key, uint32_t weight) {
-      if ((key & known) == result.key) {
-        atomicAdd(&counts[key >> shift & (digits - 1)], 1u);
+      if (key >= result.low && key <= result.high) {
+        const uint32_t digit = (key - result.low) >> shift;
+        atomicAdd(&histogram.counts[digit], 1u);
         if (weight != 0) {
-          atomicAdd(&weights[key >> shift & (digits - 1)], weight);
+          atomicAdd(&histogram.weights[digit], weight);
         }
       }
     });
     __syncthreads();
-    // Thread i owns digits 2047 - 2 i and the one below: the scan runs from the top.
-    const uint32_t high = kRadixDigits - 1 - 2 * threadIdx.x;
-    const uint32_t count[2] = {counts[high], counts[high - 1]};
-    const uint32_t weight[2] = {weights[high], weights[high - 1]};
-    uint32_t count_above = result.count + scan(count[0] + count[1]).before;
-    uint32_t weight_above = result.weight + scan(weight[0] + weight[1]).before;
+    // Thread i owns the kEach digits from kRadixDigits - kEach (i + 1) on: the scan runs from the top.
+    constexpr int kEach = kRadixDigits / kPickThreads;
+    const uint32_t first = kRadixDigits - kEach * (threadIdx.x + 1);
+    uint32_t count[kEach], weight[kEach];
+    uint2 own = {0, 0};
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const bool first_is_taken = count[i] > 0 && rule.takes(count_above, weight_above);
-      if (first_is_taken && !rule.takes(count_above + count[i], weight_above + weight[i])) {
-        shared_result = {result.key | (high - i) << shift, count_above, weight_above, count[i], weight[i]};
+    for (int i = 0; i < kEach; ++i) {
+      count[i] = histogram.counts[first + i];
+      weight[i] = histogram.weights[first + i];
+      histogram.counts[first + i] = 0;
+      histogram.weights[first + i] = 0;
+      own.x += count[i];
+      own.y += weight[i];
+    }
+    uint2 above = scan.before(own);
+    above.x += result.count;
+    above.y += result.weight;
+#pragma unroll
+    for (int i = kEach - 1; i >= 0; --i) {
+      const bool first_is_taken = count[i] > 0 && rule.takes(above.x, above.y);
+      if (first_is_taken && !rule.takes(above.x + count[i], above.y + weight[i])) {
+        const uint32_t run = result.low + ((first + i) << shift);
+        shared_result = {run, min(result.high, run + ((1u << shift) - 1)), above.x, above.y, count[i], weight[i]};
       }
-      count_above += count[i];
-      weight_above += weight[i];
+      above.x += count[i];
+      above.y += weight[i];
     }
     __syncthreads();
     result = shared_result;
-    known |= (digits - 1) << shift;
+    if (result.low == result.high || good_enough(result)) {
+      break;
+    }
   }
   return result;
 }
