@@ -12,17 +12,15 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "checkpoint/safetensors_stream.h"
-#include "cli/arguments.h"
+#include "cli/attention_options.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/generation.h"
-#include "cli/memory.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "cli/watched_attention.h"
-#include "model/dense_attention.h"
-#include "model/planned_attention.h"
+#include "model/peak_memory.h"
 
 namespace retrosparse::cli {
 namespace {
@@ -37,9 +35,7 @@ struct GenerateArguments {
   bool ignore_eos = false;
   int64_t prefill_chunk = 4096;
   std::optional<std::string> logits;
-  std::optional<int64_t> window;
-  int64_t sink_tokens = 4;
-  std::optional<std::string> dense_heads;
+  AttentionOptions attention;
   DeviceOptions device;
   bool ids = false;
   bool json = false;
@@ -81,24 +77,6 @@ std::vector<int64_t> stop_ids(const std::filesystem::path& folder, const ModelCo
                                                : std::vector{json.get<int64_t>("eos_token_id")};
 }
 
-// Every head sees sinks and window, but for the heads that are named.
-std::unique_ptr<Attention> make_attention(const GenerateArguments& arguments, const ModelConfig& config,
-                                          at::Device device) {
-  if (!arguments.window) {
-    return std::make_unique<DenseAttention>();
-  }
-  const HeadWindows local(static_cast<size_t>(config.num_attention_heads),
-                          LocalWindow{arguments.sink_tokens, *arguments.window});
-  std::vector<HeadWindows> windows(static_cast<size_t>(config.num_hidden_layers), local);
-  if (arguments.dense_heads) {
-    for (const auto& [layer, head] :
-         parse_heads(*arguments.dense_heads, config.num_hidden_layers, config.num_attention_heads)) {
-      windows[static_cast<size_t>(layer)][static_cast<size_t>(head)].reset();
-    }
-  }
-  return std::make_unique<PlannedAttention>(windows, config.num_key_value_heads, device);
-}
-
 void run_generate(const GenerateArguments& arguments) {
   check_one_source(arguments.prompt);
   const at::Device device = arguments.device.resolve_device();
@@ -107,7 +85,7 @@ void run_generate(const GenerateArguments& arguments) {
   const std::optional<Tokenizer> tokenizer = load_tokenizer(arguments);
   const std::vector<int64_t> prompt = read_prompt(arguments.prompt, tokenizer ? &*tokenizer : nullptr, config);
   const auto prompt_length = static_cast<int64_t>(prompt.size());
-  const std::unique_ptr<Attention> attention = make_attention(arguments, config, device);
+  ChosenAttention attention(arguments.attention, arguments.model, config, device, prompt_length);
   warn_of_length(config, prompt_length, arguments.max_new_tokens);
   const InterruptGuard interrupts;  // from here on there is a file to tidy up
   std::optional<SafetensorsStream> logits;
@@ -131,13 +109,14 @@ void run_generate(const GenerateArguments& arguments) {
     return true;
   };
   const Model model = Model::load(arguments.model, device, arguments.device.resolve_dtype(device));
-  WatchedAttention watched(*attention, config.num_hidden_layers, prompt_length, arguments.prefill_chunk);
+  WatchedAttention watched(attention.get(), config.num_hidden_layers, prompt_length, arguments.prefill_chunk);
   options.attention = &watched;
 
   Generation outcome;
   outcome.prompt_tokens = prompt_length;
   outcome.ids = generate(model, prompt, options, &outcome.times);
   outcome.stopped = static_cast<int64_t>(outcome.ids.size()) < arguments.max_new_tokens;
+  outcome.selection = attention.counts();
   outcome.peak_memory = peak_memory(device);
   if (logits) {
     logits->commit();
@@ -171,20 +150,6 @@ void add_sampling_options(CLI::App& command, GenerateArguments& arguments) {
   command.add_flag("--ignore-eos", arguments.ignore_eos, "go on after the end-of-sequence token");
 }
 
-void add_attention_options(CLI::App& command, GenerateArguments& arguments) {
-  auto* window = command.add_option("--window", arguments.window,
-                                    "local attention: each head sees this many latest tokens and the sinks");
-  window->type_name("N")->check(between<int64_t>(1, kMostTokens));
-  command.add_option("--sink-tokens", arguments.sink_tokens, "first tokens that local heads see")
-      ->capture_default_str()
-      ->type_name("N")
-      ->check(between<int64_t>(0, kMostTokens))
-      ->needs(window);
-  command.add_option("--dense-heads", arguments.dense_heads, "heads that see everything, as 5.0,5.2,...: layer.head")
-      ->type_name("LIST")
-      ->needs(window);
-}
-
 }  // namespace
 
 void add_generate(CLI::App& app) {
@@ -204,7 +169,7 @@ void add_generate(CLI::App& app) {
       ->type_name("N")
       ->check(between<int64_t>(1, kMostTokens));
   command.add_flag("--ids", arguments->ids, "print token ids instead of text");
-  add_attention_options(command, *arguments);
+  add_attention_options(command, arguments->attention);
   add_device_options(command, arguments->device);
   add_json_option(command, arguments->json);
 }

@@ -61,19 +61,31 @@ void Generation::log_speed() const {
   if (decode_passes() > 0) {
     line += fmt::format("; decode {} tokens, {:.4g} tokens/s", ids.size(), decode_rate());
   }
+  if (selection && selection->rows > 0) {
+    line += fmt::format("; {:.4g} of {:.4g} far tokens per row and retrieval head", selection->mean(), available());
+  }
   log_info("{}; peak memory {}", line, format_bytes(static_cast<double>(peak_memory)));
 }
 
+double Generation::available() const {
+  return selection->rows == 0 ? 0
+                              : static_cast<double>(selection->far_available) / static_cast<double>(selection->rows);
+}
+
 nlohmann::ordered_json Generation::json() const {
-  return {{"prompt_tokens", prompt_tokens},
-          {"ids", ids},
-          {"text", text},
-          {"stopped_by", stopped ? "end of sequence" : "length"},
-          {"prefill_seconds", times.prefill_seconds},
-          {"decode_seconds", times.decode_seconds},
-          {"prefill_tokens_per_second", prefill_rate()},
-          {"decode_tokens_per_second", decode_rate()},
-          {"peak_memory_bytes", peak_memory}};
+  nlohmann::ordered_json json = {{"prompt_tokens", prompt_tokens},
+                                 {"ids", ids},
+                                 {"text", text},
+                                 {"stopped_by", stopped ? "end of sequence" : "length"},
+                                 {"prefill_seconds", times.prefill_seconds},
+                                 {"decode_seconds", times.decode_seconds},
+                                 {"prefill_tokens_per_second", prefill_rate()},
+                                 {"decode_tokens_per_second", decode_rate()},
+                                 {"peak_memory_bytes", peak_memory}};
+  if (selection) {
+    json["far_tokens_per_head"] = {{"picked", selection->mean()}, {"available", available()}};
+  }
+  return json;
 }
 
 }  // namespace retrosparse::cli

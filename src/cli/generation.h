@@ -7,6 +7,7 @@
 
 #include "cli/text_stream.h"
 #include "model/generate.h"
+#include "sparse/sparse_attention.h"
 #include "text/tokenizer.h"
 
 namespace retrosparse::cli {
@@ -38,6 +39,7 @@ struct Generation {
   bool stopped = false;  ///< by a stop id, which is not among `ids` but cost a forward pass
   GenerateTimes times;
   uint64_t peak_memory = 0;
+  std::optional<SelectionCounts> selection;  ///< what sparse rows picked
 
   /// "prefill 1700 tokens, 8210 tokens/s; decode 64 tokens, 95 tokens/s; peak memory 512 MiB" to the log.
   void log_speed() const;
@@ -48,6 +50,7 @@ struct Generation {
   double prefill_rate() const;
   double decode_rate() const;
   double decode_passes() const;
+  double available() const;  // far tokens for a row and head
 };
 
 }  // namespace retrosparse::cli

@@ -9,6 +9,7 @@
 #include "base/format.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/conversion_text.h"
 #include "cli/inspection.h"
 #include "cli/output.h"
 
@@ -146,7 +147,8 @@ void run_inspect(const InspectArguments& arguments) {
   if (arguments.json) {
     print_json(to_json(inspection, arguments.tensors));
   } else {
-    print(arguments.model + "\n" + describe_config(inspection) + describe_weights(inspection));
+    print(arguments.model + "\n" + describe_config(inspection) +
+          (inspection.conversion ? describe_conversion(*inspection.conversion) : "") + describe_weights(inspection));
     print(inspection.tokenizer.empty() ? "" : field("tokenizer", inspection.tokenizer));
     if (arguments.tensors && inspection.checkpoint) {
       print(tensor_table(*inspection.checkpoint));

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "export/load_converted.h"
 #include "text/tokenizer.h"
 
 namespace retrosparse::cli {
@@ -26,6 +27,9 @@ void add_weights(Inspection& inspection, const fs::path& folder) {
     }
   }
   inspection.match = match_tensors(checkpoint, inspection.config);
+  if (inspection.conversion) {
+    match_index(checkpoint, inspection.conversion->sparse.indexer, inspection.match);
+  }
   if (inspection.config.tie_word_embeddings) {
     for (const std::string& name : {inspection.config.family->embed_tokens, inspection.config.family->lm_head}) {
       if (checkpoint.has(name)) {
@@ -131,6 +135,9 @@ Inspection inspect_model(const fs::path& path) {
   Inspection inspection;
   inspection.config = ModelConfig::read(path);
   inspection.parameters = count_parameters(inspection.config);
+  if (inspection.config.is_converted()) {
+    inspection.conversion = read_settings(path, inspection.config);
+  }
   if (!fs::is_directory(path)) {
     inspection.no_weights = "only config.json was looked at";
     return inspection;
@@ -163,6 +170,9 @@ std::string rope_type_name(RopeType type) {
 
 ordered_json to_json(const Inspection& inspection, bool tensors) {
   ordered_json json = config_json(inspection.config);
+  if (inspection.conversion) {
+    json["retrosparse"] = settings_json(*inspection.conversion);
+  }
   json["parameters"] = inspection.parameters.total();
   json["active_parameters"] = inspection.parameters.active();
   if (inspection.checkpoint) {

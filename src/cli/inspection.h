@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "export/settings_json.h"
 #include "model/config.h"
 #include "model/tensor_match.h"
 #include "plan/parameters.h"
@@ -22,13 +23,14 @@ struct Inspection {
   };
 
   ModelConfig config;
-  ParameterCounts parameters;             ///< that the configuration asks for
-  std::optional<Checkpoint> checkpoint;   ///< none where there are no weights
-  std::string no_weights;                 ///< then: why
-  std::map<std::string, Total> dtypes;    ///< stored tensors by dtype ("BF16")
-  std::map<std::string, Total> files;     ///< and by file
-  std::vector<std::string> tied_storage;  ///< under which names a tied embedding is stored
-  TensorMatch match;                      ///< empty where there are no weights
+  ParameterCounts parameters;                ///< that the configuration asks for
+  std::optional<Checkpoint> checkpoint;      ///< none where there are no weights
+  std::string no_weights;                    ///< then: why
+  std::map<std::string, Total> dtypes;       ///< stored tensors by dtype ("BF16")
+  std::map<std::string, Total> files;        ///< and by file
+  std::vector<std::string> tied_storage;     ///< under which names a tied embedding is stored
+  TensorMatch match;                         ///< empty where there are no weights
+  std::optional<ConvertedModel> conversion;  ///< of a converted model: its settings, and the shapes of its index
 
   /// What of a tokenizer there is: "byte-level BPE, 4096 tokens", or why none can be used.
   std::string tokenizer;

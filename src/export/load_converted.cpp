@@ -1,6 +1,7 @@
 #include "export/load_converted.h"
 
 #include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
 
 #include <map>
 #include <string>
@@ -52,6 +53,14 @@ ConvertedModel load_adapter(const std::filesystem::path& folder, const ModelConf
   return model;
 }
 
+JsonObject settings_of(const std::filesystem::path& config_json) {
+  const JsonObject json = JsonObject::read(config_json);
+  if (!json.has("retrosparse")) {
+    throw json.error("retrosparse", "not a converted model: the key is missing");
+  }
+  return json.object("retrosparse");
+}
+
 }  // namespace
 
 ConvertedModel load_converted(const std::filesystem::path& folder, const ModelConfig& config, at::Device device) {
@@ -59,11 +68,7 @@ ConvertedModel load_converted(const std::filesystem::path& folder, const ModelCo
   if (std::filesystem::exists(folder / kAdapterSettings, ignored)) {
     return load_adapter(folder, config, device);
   }
-  const JsonObject json = JsonObject::read(folder / "config.json");
-  if (!json.has("retrosparse")) {
-    throw json.error("retrosparse", "not a converted model: the key is missing");
-  }
-  ConvertedModel model = parse_settings(json.object("retrosparse"), config, device);
+  ConvertedModel model = parse_settings(settings_of(folder / "config.json"), config, device);
   const Checkpoint checkpoint = Checkpoint::open(folder);
   std::map<std::string, at::Tensor> stored;
   for (const std::string& name : checkpoint.names()) {
@@ -73,6 +78,36 @@ ConvertedModel load_converted(const std::filesystem::path& folder, const ModelCo
   }
   load_index(stored, folder.string(), model.sparse.indexer);
   return model;
+}
+
+ConvertedModel read_settings(const std::filesystem::path& path, const ModelConfig& config) {
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  return parse_settings(settings_of(folder ? path / "config.json" : path), config, at::kMeta);
+}
+
+void match_index(const Checkpoint& checkpoint, const Indexer& indexer, TensorMatch& match) {
+  const std::map<std::string, at::Tensor> needed = indexer.named_tensors();
+  for (const auto& [name, tensor] : needed) {
+    if (!checkpoint.has(name)) {
+      match.missing.push_back(name);
+      continue;
+    }
+    match.stored_as[name] = name;
+    const TensorInfo& info = checkpoint.info(name);
+    if (at::IntArrayRef(info.shape) != tensor.sizes() || !at::isFloatingType(info.dtype)) {
+      match.wrong.push_back(Error("not the index tensor of this head plan")
+                                .file((checkpoint.dir() / checkpoint.file_of(name)).string())
+                                .tensor(name)
+                                .expected("floating-point numbers " + shape_text(tensor.sizes()))
+                                .found(fmt::format("{} {}", c10::toString(info.dtype), shape_text(info.shape))));
+    }
+  }
+  for (const std::string& name : checkpoint.names()) {
+    if (name.find(kIndexPart) != std::string::npos && !needed.contains(name)) {
+      match.surplus.push_back(name);
+    }
+  }
 }
 
 }  // namespace retrosparse

@@ -115,6 +115,9 @@ at::Tensor SparseAttention::sparse_block(const AttentionInput& input, const at::
   selection.gate = layer.gate(input.q_pre_rope);
   const PickedTokens picked =
       select_tokens(selection, selection_.rule, selection_.gates[static_cast<size_t>(input.layer)]);
+  if (observe_picks_) {
+    observe_picks_(input.layer, input.first_position, picked);
+  }
   SelectionCounts& counts = counts_[static_cast<size_t>(input.layer)];
   counts.rows += picked.counts.numel();
   counts.far_tokens += picked.counts.sum().item<int64_t>();

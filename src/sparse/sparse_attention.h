@@ -2,6 +2,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -36,6 +37,11 @@ struct SelectionCounts {
   int64_t rows = 0;           ///< rows x retrieval heads
   int64_t far_tokens = 0;     ///< picked, sum
   int64_t far_available = 0;  ///< far keys that there were, sum
+  void add(const SelectionCounts& other) {
+    rows += other.rows;
+    far_tokens += other.far_tokens;
+    far_available += other.far_available;
+  }
   double mean() const { return rows == 0 ? 0 : static_cast<double>(far_tokens) / static_cast<double>(rows); }
 };
 
@@ -62,6 +68,10 @@ class SparseAttention : public Attention {
 
   at::Tensor forward(const AttentionInput& input) override;
 
+  /// Gets what sparse rows pick from now on: those of a layer from `first_position` on, as select_tokens returns it.
+  using PickObserver = std::function<void(int64_t layer, int64_t first_position, const PickedTokens& picked)>;
+  void observe_picks(PickObserver observer) { observe_picks_ = std::move(observer); }
+
   /// Of everything since the last call of reset_counts, by layer.
   const std::vector<SelectionCounts>& counts() const { return counts_; }
   void reset_counts();
@@ -80,6 +90,7 @@ class SparseAttention : public Attention {
   int64_t sparse_from_ = std::numeric_limits<int64_t>::max();
   std::vector<IndexKeys> index_;
   std::vector<SelectionCounts> counts_;
+  PickObserver observe_picks_;
 };
 
 }  // namespace retrosparse
