@@ -19,10 +19,11 @@ class Checker {
 
   void shape() const {
     const int64_t layers = model_.num_hidden_layers, heads = model_.num_attention_heads;
-    if (layers < 1 || layers > kMostHeads || heads < 1 || heads > kMostHeads / layers) {
+    const int64_t groups = model_.num_key_value_heads;
+    if (layers < 1 || layers > kMostHeads || heads < 1 || heads > kMostHeads / layers || groups < 1 || groups > heads) {
       throw error("model", "impossible shape")
-          .expected("at least one layer and one attention head")
-          .found(fmt::format("{} layers of {} attention heads", layers, heads));
+          .expected("at least one layer, query head and key/value head")
+          .found(fmt::format("{} layers of {} query and {} key/value heads", layers, heads, groups));
     }
   }
 

@@ -115,6 +115,17 @@ TEST(ReportHtml, BrowserDrawsIt) {
   EXPECT_EQ(count(full, "undefined"), count(report_html(sample_report()), "undefined"));
 }
 
+TEST(ReportHtml, BrowserShowsHostileTexts) {
+  Report report = sample_report();
+  report.model.name = report.stages[0].name = report.validation->tasks[0].task = "</script><script>alert(1)</script>";
+  const std::string page = drawn(report);
+  if (page.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  EXPECT_TRUE(contains(page, "<h1>&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;</h1>"));
+  EXPECT_EQ(count(page, "<script"), 2U);
+}
+
 TEST(ReportHtml, BrowserDrawsMissingSectionsAsAWord) {
   const std::string bare = drawn(bare_sample());
   if (bare.empty()) {

@@ -89,7 +89,7 @@ Report::Selection sample_selection(const Report::Profile& profile, Noise& noise)
   const auto accuracy = [](double kl) { return 0.9864 - 0.6 * kl; };
   for (const int64_t k : {16, 32, 64, 128, 256, 512, 1024}) {
     const auto tokens = static_cast<double>(k);
-    const double oracle = 2.3e-3 * std::pow(64 / tokens, 0.8), index = 7.3e-3 * std::pow(64 / tokens, 0.62);
+    const double oracle = 2.3e-3 * std::pow(64 / tokens, 0.8), index = 7.3e-3 * std::pow(64 / tokens, 0.36);
     selection.points.push_back(
         {.rule = "top_k", .max_tokens = k, .kl = index, .far_tokens = tokens, .accuracy = accuracy(index)});
     selection.points.push_back(
@@ -110,7 +110,7 @@ Report::Selection sample_selection(const Report::Profile& profile, Noise& noise)
                                    static_cast<double>(floor), static_cast<double>(cap)),
                         0.06);
         const double kl = noise.about(
-            2.2e-3 * std::pow(657 / tokens, 0.45) + 2e-3 * std::pow(16.0 / static_cast<double>(floor), 0.7), 0.1);
+            1.9e-3 * std::pow(657 / tokens, 0.45) + 1e-3 * std::pow(16.0 / static_cast<double>(floor), 0.7), 0.1);
         selection.points.push_back({.rule = "top_p",
                                     .p = p,
                                     .min_tokens = floor,
@@ -276,7 +276,7 @@ Report sample_report(int64_t layers, int64_t heads) {
                     .predicted_seconds = 44,
                     .peak_bytes = 3.3 * kGib,
                     .predicted_peak_bytes = 3.1 * kGib},
-                   {.name = "export", .seconds = 0.6},
+                   {.name = "export", .seconds = 0.6, .predicted_seconds = 1},
                    {.name = "validate",
                     .seconds = 31,
                     .predicted_seconds = 29,

@@ -1,6 +1,6 @@
 // Scales and the frame of a chart.
 
-const MARGIN = { left: 52, right: 14, top: 12, bottom: 44 };
+const MARGIN = { left: 52, right: 14, top: 26, bottom: 44 };
 
 function linearTicks(low, high, wanted) {
   const rough = (high - low) / wanted;
@@ -8,7 +8,7 @@ function linearTicks(low, high, wanted) {
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) {
-    ticks.push(i * step);
+    ticks.push(i * step + 0); // not -0
   }
   return ticks;
 }
@@ -64,7 +64,7 @@ function fittingKind(values) {
   return positive.length === values.length && Math.max(...positive) > 30 * Math.min(...positive) ? "log" : "linear";
 }
 
-/** Axes, grid and titles; x: {scale, title, format} or null where the chart labels the places itself. */
+/** Axes, grid and titles; x and y: {scale, title, format}, x null where the chart labels its places itself. */
 function frame(width, height, x, y) {
   const inner = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const toX = (value) => inner.left + x.scale.place(value) * (inner.right - inner.left);
@@ -80,7 +80,8 @@ function frame(width, height, x, y) {
     marks.push(svg("line", { class: "grid", x1: at, x2: at, y1: inner.top, y2: inner.bottom }),
       svg("text", { class: "tick", x: at, y: inner.bottom + 17, "text-anchor": "middle" }, x.format(tick)));
   }
-  marks.push(svg("line", { class: "axis", x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom }));
+  marks.push(svg("text", { class: "title", x: 0, y: 11 }, y.title),
+    svg("line", { class: "axis", x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom }));
   if (x) {
     marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6, "text-anchor": "middle" },
       x.title));

@@ -9,7 +9,7 @@ const SHAPES = {
 };
 
 function shape(series, x, y, radius = 4) {
-  return fill(SHAPES[series.shape](x, y, radius), { class: `mark ${series.colour}` }, []);
+  return fill(SHAPES[series.shape](x, y, radius), { class: `mark ${series.colour} ${radius < 2.5 ? "tiny" : ""}` }, []);
 }
 
 function path(places) {
@@ -33,20 +33,20 @@ function frontier(points) {
 
 /**
  * What is lost (y) against what is paid (x), both logarithmic. series: [{name, colour, shape, points: [{x, y, text}]}],
- * each with a line through its frontier; chosen: {x, y} of the point to mark; target: y of a line; limit: {x, text} of an
- * upright line, the most that could be paid.
+ * each with a line through its frontier; chosen: {x, y, series, text}, the point to mark; target: y of a line; limit:
+ * {x, text} of an upright line, the most that could be paid.
  */
 function costChart(width, { series, chosen, target, limit, x, y }) {
   const height = width < 480 ? 300 : 360;
   const all = series.flatMap((one) => one.points);
   const axes = frame(width, height,
-    { ...x, scale: scale([...all.map((point) => point.x), limit?.x], "log") },
-    { ...y, scale: scale([...all.map((point) => point.y), target > 0 ? target : null], "log") });
+    { ...x, scale: scale([...all.map((point) => point.x), chosen?.x, limit?.x], "log") },
+    { ...y, scale: scale([...all.map((point) => point.y), chosen?.y, target > 0 ? target : null], "log") });
   const { inner, toX, toY } = axes;
   const marks = [...axes.marks], items = [];
   if (target > 0) {
     marks.push(svg("line", { class: "target", x1: inner.left, x2: inner.right, y1: toY(target), y2: toY(target) }),
-      svg("text", { class: "remark", x: inner.left + 6, y: toY(target) - 5 }, `target ${y.format(target)}`));
+      svg("text", { class: "remark", x: inner.right - 4, y: toY(target) - 5, "text-anchor": "end" }, `target ${y.format(target)}`));
   }
   if (limit) {
     marks.push(svg("line", { class: "limit", x1: toX(limit.x), x2: toX(limit.x), y1: inner.top, y2: inner.bottom }),
@@ -65,9 +65,10 @@ function costChart(width, { series, chosen, target, limit, x, y }) {
   if (chosen) {
     const at = [toX(chosen.x), toY(chosen.y)];
     const left = at[0] > (inner.left + inner.right) / 2;
-    marks.push(svg("circle", { class: "chosen", cx: at[0], cy: at[1], r: 9 }),
+    marks.push(shape(chosen.series, at[0], at[1], 4.2), svg("circle", { class: "chosen", cx: at[0], cy: at[1], r: 9 }),
       svg("text", { class: "remark strong", x: at[0] + (left ? -13 : 13), y: at[1] + 16, "text-anchor": left ? "end" : "start" },
         "chosen"));
+    items.push({ x: at[0], y: at[1], text: ["chosen", ...chosen.text] });
   }
   items.sort((a, b) => a.x - b.x);
   return { picture: picture(width, height, marks), items };
@@ -82,11 +83,11 @@ function smoothed(values, reach) {
 }
 
 /** Values by step. series: [{name, colour, line, values: [one for each step]}]; long ones also smoothed, then in bold. */
-function stepChart(width, { steps, series, title, format }) {
+function stepChart(width, { steps, series, title }) {
   const height = width < 480 ? 220 : 240;
   const values = series.flatMap((one) => one.values);
-  const axes = frame(width, height, { scale: scale(steps, "linear"), title: title ?? "step", format: integer },
-    { scale: scale(values, fittingKind(values), { zero: true }), format });
+  const axes = frame(width, height, { scale: scale(steps, "linear"), title: "step", format: integer },
+    { scale: scale(values, fittingKind(values), { zero: true }), title, format: decimal });
   const { toX, toY } = axes;
   const line = (one, ys, extra) => svg("path", {
     class: `line ${one.colour} ${one.line === "dashed" ? "dashed" : ""} ${extra}`,
@@ -98,7 +99,7 @@ function stepChart(width, { steps, series, title, format }) {
     : [line(one, one.values, "")]);
   const items = steps.map((step, index) => ({
     x: toX(step), y: toY(series[0].values[index]),
-    text: [`step ${integer(step)}`, ...series.map((one) => `${one.name}: ${format(one.values[index])}`)],
+    text: [`step ${integer(step)}`, ...series.map((one) => `${one.name}: ${decimal(one.values[index])}`)],
   }));
   return { picture: picture(width, height, axes.marks, marks), items, nearest: "x" };
 }

@@ -25,6 +25,9 @@ const decimal = orMissing((value, digits = 3) => {
   return value.toLocaleString("en-US", { maximumSignificantDigits: digits });
 });
 
+/** Three decimals, for columns of scores. */
+const fixed = orMissing((value) => value.toFixed(3));
+
 const percent = orMissing((share, digits = 1) => `${(100 * share).toFixed(digits)} %`);
 
 /** A share with as many digits as it takes: 41 %, 2.1 %, 0.05 %. */

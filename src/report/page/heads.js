@@ -54,10 +54,10 @@ function heatLegend(highest, outlined) {
  * One column for each head. heads: [{name, value, from, text}]: a bar from 0 to value, or where there is a `from` a line
  * from there to value with a marker at each end. lines: [{value, text}] across.
  */
-function headColumns(width, { heads, lines = [], format, kind = "linear" }) {
+function headColumns(width, { heads, lines = [], title, format }) {
   const height = width < 480 ? 240 : 280;
   const values = [...heads.flatMap((head) => [head.value, head.from]), ...lines.map((line) => line.value)].filter(known);
-  const axes = frame(width, height, null, { scale: scale(values, kind, { zero: true }), format });
+  const axes = frame(width, height, null, { scale: scale(values, "linear", { zero: true }), title, format });
   const { inner, toY } = axes;
   const column = (inner.right - inner.left) / heads.length;
   const marks = [...axes.marks], items = [];
@@ -82,7 +82,7 @@ function headColumns(width, { heads, lines = [], format, kind = "linear" }) {
     marks.push(svg("line", { class: "target", x1: inner.left, x2: inner.right, y1: toY(line.value), y2: toY(line.value) }),
       svg("text", { class: "remark", x: inner.right - 4, y: toY(line.value) - 5, "text-anchor": "end" }, line.text));
   }
-  const title = column >= 30 ? "layer.head" : `${heads.length} retrieval heads, sorted`;
-  marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6, "text-anchor": "middle" }, title));
+  const places = column >= 30 ? "layer.head" : `${heads.length} retrieval heads, sorted`;
+  marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6, "text-anchor": "middle" }, places));
   return { picture: picture(width, height, marks), items, nearest: "x" };
 }

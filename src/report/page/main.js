@@ -18,7 +18,7 @@ function runSection({ stages, environment, recipe }) {
       html("div", {}, html("h3", {}, "Versions"), html("dl", { class: "settings" },
         versions.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, `${value}`))))),
       settings.length === 0 ? null : html("div", {}, html("h3", {}, "Recipe, with every default"),
-        html("dl", { class: "settings" }, settings.map(([name, value]) =>
+        html("dl", { class: "settings long" }, settings.map(([name, value]) =>
           html("div", {}, html("dt", {}, name), html("dd", {}, settingValue(value)))))))];
 }
 

@@ -7,8 +7,9 @@ function profileSection({ model, profile }) {
   const highest = Math.max(...mean.flat().filter(known), 0);
   const ranked = mean.flatMap((row, layer) => row.map((score, head) => ({ layer, head, score })))
     .sort((a, b) => b.score - a.score);
-  const score = ({ layer, head }) => `${decimal(mean[layer][head])} ± ${decimal(spread[layer][head], 2)}`;
+  const score = ({ layer, head }) => `${fixed(mean[layer][head])} ± ${fixed(spread[layer][head])}`;
   const isPicked = ({ layer, head }) => chosen[layer].includes(head);
+  const wide = model.num_attention_heads > 16;
   const least = Math.min(...picked.map(({ layer, head }) => mean[layer][head]));
   const next = ranked.find((one) => !isPicked(one));
   return [html("p", {}, `${picked.length} of ${plural(total, "query head")} (${share(picked.length / total)}) keep the whole `,
@@ -19,8 +20,8 @@ function profileSection({ model, profile }) {
     note: `Share of the attention that a repeated needle pays to its first copy; mean of ${plural(profile.documents, "document")}.`,
     label: `Retrieval scores by layer and head. Highest: ${ranked.slice(0, 3).map((one) =>
       `${headName(one.layer, one.head)} with ${decimal(one.score, 2)}`).join(", ")}`,
-    legend: heatLegend(decimal(highest), "retrieval head"),
-    wide: model.num_attention_heads > 16,
+    legend: heatLegend(decimal(highest, 2), "retrieval head"),
+    wide,
     draw: (width) => heatMap(width, {
       values: mean, chosen, groupSize: model.num_attention_heads / model.num_key_value_heads,
       format: (value) => value.toFixed(2).replace(/^0/, ""),
@@ -28,17 +29,17 @@ function profileSection({ model, profile }) {
         isPicked({ layer, head }) ? "retrieval head" : "local head"],
     }),
     data: numbers("Scores of all heads", () => table(["Head", "Score", "Spread", "Kind"], ranked.map((one) =>
-      [headName(one.layer, one.head), decimal(one.score), decimal(spread[one.layer][one.head], 2),
+      [headName(one.layer, one.head), fixed(one.score), fixed(spread[one.layer][one.head]),
         isPicked(one) ? "retrieval" : "local"]))),
-  }), html("div", { class: "aside" }, html("h3", {}, "How sure the choice is"),
+  }), html("div", { class: wide ? "aside wide" : "aside" }, html("div", {}, html("h3", {}, "How sure the choice is"),
     html("dl", { class: "pairs" },
       [["Stability", percent(profile.stability, 0), "of the best heads are also found by a single document"],
-        ["Weakest chosen", decimal(least, 2), ""],
-        ["Best not chosen", next ? decimal(next.score, 2) : MISSING, next ? `head ${headName(next.layer, next.head)}` : ""],
-      ].map(([name, value, remark]) => html("div", {}, html("dt", {}, name), html("dd", {}, html("strong", {}, value), " ", remark)))),
-    html("h3", {}, "Leading heads"), table(["Head", "Score"],
+        ["Weakest chosen", fixed(least), ""],
+        ["Best not chosen", next ? fixed(next.score) : MISSING, next ? `head ${headName(next.layer, next.head)}` : ""],
+      ].map(([name, value, remark]) => html("div", {}, html("dt", {}, name), html("dd", {}, html("strong", {}, value), " ", remark))))),
+    html("div", {}, html("h3", {}, "Leading heads"), table(["Head", "Score"],
       ranked.slice(0, 8).map((one) => [[headName(one.layer, one.head), isPicked(one) ? null : html("small", {}, "local")],
-        score(one)]))))];
+        score(one)])))))];
 }
 
 const RULES = [
@@ -66,12 +67,13 @@ function selectionCurve({ points: measured, chosen, kl_target: target, far_avail
       (chosen ? `. Chosen: KL ${decimal(chosen.kl)} at ${integer(chosen.far_tokens)} far tokens` : ""),
     legend: legend(series), wide: true,
     draw: (width) => costChart(width, {
-      series, target, chosen: chosen ? { x: chosen.far_tokens, y: chosen.kl } : null,
+      series, target, chosen: chosen ? { x: chosen.far_tokens, y: chosen.kl, text: pointText(chosen),
+        series: RULES.find((rule) => rule.key === chosen.rule) } : null,
       limit: available > 0 ? { x: available, text: `all ${integer(available)}` } : null,
-      x: { title: "far tokens a head and row", format: count }, y: { format: (value) => decimal(value, 2) },
+      x: { title: "far tokens a head and row", format: count }, y: { title: "KL, nats", format: (value) => decimal(value, 2) },
     }),
-    data: numbers("All settings", () => table(["Rule", "Settings", "Far tokens", "KL", "Accuracy"], sorted.map((point) =>
-      [RULE_NAMES[point.rule], settingsText(point), integer(point.far_tokens), decimal(point.kl), percent(point.accuracy)]))),
+    data: numbers("All settings", () => table(["Rule", "Far tokens", "KL", "Accuracy"], sorted.map((point) =>
+      [`${RULE_NAMES[point.rule]}: ${settingsText(point)}`, integer(point.far_tokens), decimal(point.kl), percent(point.accuracy)]))),
   });
 }
 
@@ -91,7 +93,7 @@ function tokensByHead(tableOfHeads, chosen) {
       lines: [{ value: mean, text: `mean ${integer(mean)}` },
         known(chosen?.max_tokens) && !chosen.by_head ? { value: chosen.max_tokens, text: `cap ${integer(chosen.max_tokens)}` } : null,
       ].filter((line) => line),
-      format: count,
+      title: "far tokens", format: count,
     }),
     data: numbers("Far tokens of all heads", () => table(["Head", "Far tokens"],
       heads.map((one) => [headName(one.layer, one.head), decimal(one.value)]))),
@@ -128,8 +130,9 @@ function prefillSection({ prefill }) {
       note: "KL to dense prefill, the answer rows prefilled by tiles too, by the share of the far tiles that is computed.",
       label: `KL against tile density: ${measured.map((point) => `${decimal(point.kl)} at ${share(point.density)}`).join(", ")}`,
       wide: true,
-      draw: (width) => costChart(width, { series, target, chosen: chosen ? { x: chosen.density, y: chosen.kl } : null,
-        x: { title: "share of the far tiles computed", format: share }, y: { format: (value) => decimal(value, 2) } }),
+      draw: (width) => costChart(width, { series, target, 
+        chosen: chosen ? { x: chosen.density, y: chosen.kl, text: text(chosen), series: series[0] } : null,
+        x: { title: "share of the far tiles computed", format: share }, y: { title: "KL, nats", format: (value) => decimal(value, 2) } }),
       data: numbers("All settings", () => table(["Tile share", "Density", "KL", "Accuracy"], measured.map((point) =>
         [decimal(point.tile_share), share(point.density), decimal(point.kl), percent(point.accuracy)]))),
     }))];

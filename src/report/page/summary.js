@@ -37,8 +37,9 @@ function accuracyCard({ dense, sparse }, selection) {
 
 function klCard({ sparse, paper }, selection) {
   const kl = sparse?.kl_plan ?? selection?.chosen?.kl;
+  const target = selection?.kl_target ?? 0;
   return known(kl) ? card("KL to dense retrieval", decimal(kl),
-    selection?.chosen && selection.kl_target > 0 ? targetState(selection.target_met, selection.kl_target) : null,
+    target > 0 ? targetState(kl <= target, target) : null,
     known(paper?.kl_plan) ? `paper's rule ${decimal(paper.kl_plan)}` : null) : null;
 }
 

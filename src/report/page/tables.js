@@ -38,7 +38,7 @@ function comparisonTable({ variants, tasks }, model) {
   };
   const totalRows = [
     total("Mean accuracy", "over the tasks", (one) => one.accuracy, percent, Math.max),
-    total("NLL", "nats a token of running text", (one) => one.nll, decimal, Math.min),
+    total("NLL", "nats a token of running text", (one) => one.nll, (value) => decimal(value, 4), Math.min),
     total("KL from dense", "nats a row", (one) => one.kl_dense, decimal),
     total("KL from plan", "nats a row", (one) => one.kl_plan, decimal),
     total("Far tokens", "a retrieval head and row", (one) => one.far_tokens, integer),
@@ -47,7 +47,7 @@ function comparisonTable({ variants, tasks }, model) {
   ];
   const heads = shownVariants.map(({ name, about }) => html("th", { scope: "col", title: about }, name));
   return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison of the models" },
-    html("table", { class: "comparison" },
+    html("table", { class: "comparison", style: `--variants: ${shownVariants.length}` },
       html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "Accuracy by task"), heads)),
       html("tbody", {}, taskRows), html("tbody", { class: "totals" }, totalRows)));
 }
@@ -70,13 +70,13 @@ function settingValue(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** What was measured beside what was predicted: "4 min 2 s (+8 %)". */
+/** What was measured, and by how much it is off the prediction. */
 function besidePrediction(value, predicted, format) {
   if (!known(value) || !known(predicted) || predicted <= 0) {
     return format(value);
   }
   const off = Math.round(100 * (value / predicted - 1));
-  return `${format(value)} (${off < 0 ? "−" : "+"}${Math.abs(off)} %)`;
+  return [format(value), html("small", {}, `${off < 0 ? "−" : "+"}${Math.abs(off)} % of predicted`)];
 }
 
 function stageTable(stages) {

@@ -10,13 +10,13 @@ function headLosses(heads) {
     note: `Far KL of each retrieval head before and after: ${decimal(mean("start_kl"))} → ${decimal(mean("end_kl"))} on average.`,
     label: `Far KL of ${plural(heads.length, "retrieval head")}, mean ${decimal(mean("start_kl"))} at the start and ` +
       `${decimal(mean("end_kl"))} at the end`,
-    legend: legend([start, end].map((entry) => ({ ...entry }))),
+    legend: legend([start, end]),
     draw: (width) => headColumns(width, {
       heads: sorted.map((head) => ({
         name: headName(head.layer, head.head), value: head.end_kl, from: head.start_kl,
         text: [`layer ${head.layer}, head ${head.head}`, `start ${decimal(head.start_kl)}`, `end ${decimal(head.end_kl)}`],
       })),
-      format: decimal,
+      title: "KL, nats", format: decimal,
     }),
     data: numbers("Far KL of each head", () => table(["Head", "Start", "End"],
       sorted.map((head) => [headName(head.layer, head.head), decimal(head.start_kl), decimal(head.end_kl)]))),
@@ -26,12 +26,10 @@ function headLosses(heads) {
 function trainSection(report) {
   const { target, initialisation, index_dim: dim, steps, heads } = report.train;
   const of = (key) => steps.map((step) => step[key]);
-  const numbersOf = (keys) => ({ steps: of("step"), ...keys });
   const first = steps[0], last = steps[steps.length - 1];
   const kl = [{ name: target === "far" ? "far KL, weighted" : "KL, weighted", colour: "blue", values: of("kl") },
     { name: "every row counting 1", colour: "grey", line: "dashed", values: of("unweighted_kl") }];
   const gate = [{ name: "gate loss", colour: "amber", values: of("gate_loss") }];
-  const rate = [{ name: "learning rate", colour: "grey", values: of("learning_rate") }];
   const gradient = [{ name: "gradient norm", colour: "plum", values: of("gradient_norm") }];
   const lead = `${plural(steps.length, "step")} on ${target === "far" ? "the far keys" : "all keys"}, index of ` +
     `${dim} dimensions, initialised ${initialisation === "rope" ? "from the slowest rotary pairs" : "at random"}. ` +
@@ -40,9 +38,9 @@ function trainSection(report) {
     return [html("p", {}, `Training-free: the index of ${dim} dimensions is used as it was initialised, `,
       initialisation === "rope" ? "from the slowest rotary pairs." : "at random."), heads.length > 0 ? headLosses(heads) : null];
   }
-  const small = (title, series, format, note) => figure({
+  const small = (title, series, unit, note) => figure({
     title, note, label: `${title} over ${plural(steps.length, "step")}`,
-    draw: (width) => stepChart(width, numbersOf({ series, format })),
+    draw: (width) => stepChart(width, { steps: of("step"), series, title: unit }),
   });
   return [html("p", {}, lead), html("div", { class: "figures" },
     figure({
@@ -51,15 +49,14 @@ function trainSection(report) {
         `${decimal(last.kl)} at the last.${steps.length > 60 ? " In bold, the mean of neighbouring steps." : ""}`,
       label: `KL by step, from ${decimal(first.kl)} to ${decimal(last.kl)}`,
       legend: legend(kl),
-      draw: (width) => stepChart(width, numbersOf({ series: kl, format: decimal })),
+      draw: (width) => stepChart(width, { steps: of("step"), series: kl, title: "KL, nats" }),
       data: numbers("All steps", () => table(["Step", "KL", "Unweighted", "Gate loss", "Learning rate", "Gradient norm"],
         steps.map((step) => [integer(step.step), decimal(step.kl), decimal(step.unweighted_kl), decimal(step.gate_loss),
           decimal(step.learning_rate), decimal(step.gradient_norm)]))),
     }),
     heads.length > 0 ? headLosses(heads) : null,
-    small("Gate loss", gate, decimal, "Cross-entropy of the far-mass estimate, in nats."),
-    small("Gradient norm", gradient, decimal, "Before clipping."),
-    small("Learning rate", rate, decimal))];
+    small("Gate loss", gate, "nats", "Binary cross-entropy of the far-mass estimate."),
+    small("Gradient norm", gradient, "norm", "Before clipping."))];
 }
 
 function distillSection(report) {
@@ -69,15 +66,15 @@ function distillSection(report) {
   }
   const change = known(before) && known(after)
     ? html("p", { class: "change" }, "KL of the sparse model from the dense teacher on documents not trained on: ",
-      html("strong", {}, `${decimal(before)} → ${decimal(after)}`), ` (${after <= before ? "−" : "+"}` +
+      html("strong", { class: "whole" }, `${decimal(before)} → ${decimal(after)}`), ` (${after <= before ? "−" : "+"}` +
         `${Math.abs(100 * (after / before - 1)).toFixed(0)} %) in ${plural(steps.length, "step")}.`)
     : html("p", {}, `${plural(steps.length, "step")}; no held-out documents were measured.`);
   const series = [{ name: "loss", colour: "blue", values: steps.map((step) => step.loss) }];
   return [change, html("div", { class: "figures" }, figure({
     title: "Distillation loss",
-    note: "Against the teacher's ten likeliest tokens, in nats.",
+    note: "Against the teacher's ten likeliest tokens.",
     label: `Loss by step, from ${decimal(steps[0].loss)} to ${decimal(steps[steps.length - 1].loss)}`,
-    draw: (width) => stepChart(width, { steps: steps.map((step) => step.step), series, format: decimal }),
+    draw: (width) => stepChart(width, { steps: steps.map((step) => step.step), series, title: "nats" }),
     data: numbers("All steps", () => table(["Step", "Loss", "Learning rate"],
       steps.map((step) => [integer(step.step), decimal(step.loss), decimal(step.learning_rate)]))),
   }))];
