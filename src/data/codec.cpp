@@ -32,7 +32,7 @@ int run_step(Stream& stream, CodecBuffers& buffers, Work work) {
 class XzCodec : public Codec {
  public:
   XzCodec() {
-    constexpr uint64_t kMemoryLimit = uint64_t{4} << 30;  // the largest dictionary of the format, and a little
+    constexpr uint64_t kMemoryLimit = uint64_t{1} << 30;  // `xz -9` needs 65 MiB to unpack
     if (lzma_stream_decoder(&stream_, kMemoryLimit, 0) != LZMA_OK) {
       throw std::bad_alloc();
     }
@@ -50,6 +50,8 @@ class XzCodec : public Codec {
         return true;
       case LZMA_MEM_ERROR:
         throw std::bad_alloc();
+      case LZMA_MEMLIMIT_ERROR:
+        throw Error("the xz archive needs more than 1 GiB of memory to unpack");
       case LZMA_OPTIONS_ERROR:
         throw Error("the xz archive uses a filter that liblzma does not have");
       case LZMA_FORMAT_ERROR:
@@ -96,7 +98,7 @@ class GzipCodec : public Codec {
 class ZstdCodec : public Codec {
  public:
   ZstdCodec() : stream_(ZSTD_createDStream()) {
-    constexpr int kLargestWindow = 31;  // what `zstd --long=31` writes; memory is taken as a frame needs it
+    constexpr int kLargestWindow = 30;  // 1 GiB; `zstd --ultra -22` writes 27
     if (stream_ == nullptr || ZSTD_isError(ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kLargestWindow)) != 0) {
       throw std::bad_alloc();
     }

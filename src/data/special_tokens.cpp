@@ -15,7 +15,7 @@ std::vector<int64_t> added_before_text(const Tokenizer& tokenizer) {
   constexpr const char* kAnyText = "a";
   const std::vector<int64_t> plain = tokenizer.encode(kAnyText, {.add_special_tokens = false});
   const std::vector<int64_t> full = tokenizer.encode(kAnyText, {.add_special_tokens = true});
-  return {full.begin(), std::ranges::search(full, plain).begin()};
+  return {full.begin(), std::search(full.begin(), full.end(), plain.begin(), plain.end())};
 }
 
 int64_t end_of_text_id(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
