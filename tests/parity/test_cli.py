@@ -15,7 +15,7 @@ from conftest import BUILD, NANO, ROOT, write_ids
 # --- What works ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["inspect", "plan", "tokenize", "generate"])
+@pytest.mark.parametrize("command", ["inspect", "plan", "tokenize", "tasks", "generate"])
 def test_help_has_an_example_that_runs(retrosparse, command):
     text = retrosparse(command, "--help").stdout
     example = text.split("Example:\n", 1)[1].strip()

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from cli_checks import USAGE, fails
 from conftest import NANO, ROOT, shared
 
 BOOKS = ROOT / "examples" / "text" / "books.txt.xz"
@@ -97,3 +98,27 @@ def test_needle_pairs_show_retrieval_heads(retrosparse):
     ours, theirs = scores.flatten().topk(3), expected.flatten().topk(3)
     assert set(ours.indices[:2].tolist()) == set(theirs.indices[:2].tolist())
     assert ours.values[1] > 2 * ours.values[2]
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--task", "niah88"], ["niah88", "did you mean 'niah8'"]),
+    (["--length", "20", "--task", "niah1"], ["niah1", "20 tokens"]),
+    (["--length", "9000"], ["8192", "9000"]),
+    (["--length", "20", "--pairs"], ["two needles"]),
+    (["--formats", "absent.yaml"], ["absent.yaml"]),
+])
+def test_what_cannot_be_asked(retrosparse, options, says):
+    fails(retrosparse, "tasks", "--model", NANO, "--text", BOOKS, *options, says=says)
+
+
+def test_texts_that_cannot_be_used(retrosparse, tmp_path):
+    command = ["tasks", "--model", NANO, "--task", "niah1", "--text"]
+    files = {"empty.txt": b"", "latin1.txt": b"caf\xe9", "short.txt": b"Only this.", "cut.txt.xz": BOOKS.read_bytes()[:999],
+             "a.jsonl": b'{"txt": "x"}\n', "a.pdf": b"%PDF"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        fails(retrosparse, *command, tmp_path / name, says="running text" if name == "short.txt" else name)
+    fails(retrosparse, *command, tmp_path / "absent.txt", says="absent.txt")
+    (tmp_path / "folder").mkdir()
+    fails(retrosparse, *command, tmp_path / "folder", says="folder")
+    fails(retrosparse, "tasks", "--model", NANO, code=USAGE, says="--text")
