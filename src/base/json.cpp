@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "base/file.h"
@@ -159,6 +160,18 @@ JsonObject::JsonObject(std::shared_ptr<const json> value, std::shared_ptr<const 
 
 JsonObject JsonObject::read(const std::filesystem::path& path) {
   return parse(read_text(path), path.string());
+}
+
+std::vector<JsonObject> JsonObject::read_lines(const std::filesystem::path& path) {
+  std::vector<JsonObject> objects;
+  std::istringstream text(read_text(path));
+  std::string line;
+  for (int64_t number = 1; std::getline(text, line); ++number) {
+    if (line.find_first_not_of(" \t\r") != std::string::npos) {
+      objects.push_back(parse(line, fmt::format("{}:{}", path.string(), number)));
+    }
+  }
+  return objects;
 }
 
 JsonObject JsonObject::parse(std::string_view text, std::string file) {

@@ -25,6 +25,9 @@ class JsonObject {
   /// Reads a whole file. Error: missing, unreadable, not json, or something else than an object at the top.
   static JsonObject read(const std::filesystem::path& path);
 
+  /// One object a line, as in metrics.jsonl; empty lines are skipped, and messages name "FILE:LINE".
+  static std::vector<JsonObject> read_lines(const std::filesystem::path& path);
+
   /// The same for text already in memory; `file` is the name used in messages.
   static JsonObject parse(std::string_view text, std::string file);
 

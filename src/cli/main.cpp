@@ -50,7 +50,7 @@ int fail_in_libtorch(const c10::Error& error) {
 
 int run(int argc, char** argv) {
   using namespace retrosparse;
-  CLI::App app("Sparse attention for trained language models: see what a checkpoint is, what it costs, and run it.",
+  CLI::App app("Sparse attention for trained language models: convert a checkpoint, measure what that cost, run it.",
                "retrosparse");
   app.set_version_flag("--version", version);
   app.require_subcommand(1);
@@ -60,6 +60,9 @@ int run(int argc, char** argv) {
   cli::add_tokenize(app);
   cli::add_tasks(app);
   cli::add_generate(app);
+  cli::add_convert(app);
+  cli::add_stages(app);
+  cli::add_recipe(app);
   try {
     app.parse(argc, argv);
     return 0;

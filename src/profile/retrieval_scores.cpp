@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/progress.h"
 #include "model/dense_attention.h"
 
@@ -139,6 +140,7 @@ RetrievalScores measure_retrieval(const Model& model, std::span<const NeedlePair
   Progress progress("profile", static_cast<int64_t>(documents.size()), "documents");
   for (const NeedlePair& document : documents) {
     check(document);
+    InterruptGuard::check();
     MassOnNeedle observer(document, model.config());
     KvCache cache = model.make_cache();
     model.prefill(document.ids, chunk, {.cache = &cache, .observers = {&observer}}, [](int64_t, const at::Tensor&) {});

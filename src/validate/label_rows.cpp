@@ -65,9 +65,7 @@ at::Tensor PrefilledSample::with_selection(const SelectionSettings& selection, S
   const at::Tensor logits = run();
   if (counts != nullptr) {
     for (const SelectionCounts& layer : attention_.counts()) {
-      counts->rows += layer.rows;
-      counts->far_tokens += layer.far_tokens;
-      counts->far_available += layer.far_available;
+      counts->add(layer);
     }
   }
   return logits;

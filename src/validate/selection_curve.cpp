@@ -1,5 +1,6 @@
 #include "validate/selection_curve.h"
 
+#include "base/interrupt.h"
 #include "base/progress.h"
 
 namespace retrosparse {
@@ -13,6 +14,7 @@ SelectionCurve measure_selections(const Model& model, const SparseModel& sparse,
   }
   Progress progress("measure selections", num_samples * static_cast<int64_t>(selections.size()), "runs");
   for (int64_t index = 0; index < num_samples; ++index) {
+    InterruptGuard::check();
     const ScoredSample scored = sample(index);
     PrefilledSample prefilled(model, sparse, scored.ids, scored.labels, chunk);
     const at::Tensor reference = prefilled.with_dense_retrieval();

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "base/testing.h"
 
 namespace retrosparse {
@@ -120,6 +121,17 @@ TEST(Json, ReadsFiles) {
   EXPECT_EQ(error_of([&] { JsonObject::read(folder / "b.json"); }),
             (folder / "b.json").string() + ": cannot open: No such file or directory");
   EXPECT_TRUE(contains(error_of([&] { JsonObject::read(folder.path()); }), "cannot read: Is a directory"));
+}
+
+TEST(Json, ReadsLines) {
+  const TempFolder folder;
+  write_atomically(folder / "m.jsonl", "{\"a\": 1}\n\n{\"a\": 2}");
+  const std::vector<JsonObject> lines = JsonObject::read_lines(folder / "m.jsonl");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[1].get<int64_t>("a"), 2);
+  EXPECT_TRUE(contains(error_of([&] { (void)lines[1].get<int64_t>("b"); }), "m.jsonl:3"));
+  write_atomically(folder / "m.jsonl", "{\"a\": 1}\n{\"a\"");
+  EXPECT_TRUE(contains(error_of([&] { JsonObject::read_lines(folder / "m.jsonl"); }), "m.jsonl:2"));
 }
 
 }  // namespace

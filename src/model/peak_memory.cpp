@@ -1,9 +1,9 @@
-#include "cli/memory.h"
+#include "model/peak_memory.h"
 
 #include <ATen/DeviceAccelerator.h>
 #include <sys/resource.h>
 
-namespace retrosparse::cli {
+namespace retrosparse {
 
 uint64_t peak_memory(at::Device device) {
   if (device.is_cuda()) {
@@ -15,4 +15,4 @@ uint64_t peak_memory(at::Device device) {
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
-}  // namespace retrosparse::cli
+}  // namespace retrosparse

@@ -1,0 +1,112 @@
+#include "calibrate/gates.h"
+#include "convert/artifacts.h"
+#include "convert/stage.h"
+#include "validate/selection_curve.h"
+
+namespace retrosparse {
+namespace {
+
+// The settings that every retrieval head starts from; false in `by_head` where all have the same.
+Report::SelectionPoint shown(const CurvePoint& point) {
+  Report::SelectionPoint result;
+  const SelectionSettings& selection = point.selection;
+  const GateSettings* first = nullptr;
+  for (const std::vector<GateSettings>& layer : selection.gates) {
+    for (const GateSettings& gate : layer) {
+      first = first == nullptr ? &gate : first;
+      result.by_head = result.by_head || !(gate == *first);
+    }
+  }
+  result.rule = name_of(selection.rule);
+  if (selection.rule != SelectionRule::kTopK) {
+    result.p = first->p;
+  }
+  if (selection.rule == SelectionRule::kTopP) {
+    result.min_tokens = first->min_tokens;
+  }
+  if (selection.rule != SelectionRule::kPaper) {
+    result.max_tokens = first->max_tokens;
+  }
+  result.kl = point.kl();
+  result.far_tokens = point.far_tokens();
+  result.accuracy = point.accuracy();
+  return result;
+}
+
+// The rules that the chosen one is compared with, at the same rows.
+std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe) {
+  std::vector<SelectionSettings> settings;
+  for (const int64_t count : {16, 64, 256, 1024}) {
+    settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kTopK, {0.9, count, count}));
+  }
+  for (const double p : {0.5, recipe.validate.paper_p}) {
+    settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kPaper, {p, 0, 1}));
+  }
+  return settings;
+}
+
+GateSearch search_of(const Recipe::Calibrate& calibrate) {
+  return {.p = calibrate.p,
+          .min_tokens = calibrate.min_tokens,
+          .max_tokens = calibrate.max_tokens,
+          .kl_target = calibrate.kl_target,
+          .head_rounds = calibrate.head_rounds};
+}
+
+}  // namespace
+
+void run_calibrate(Workspace& workspace) {
+  if (!workspace.group().is_main()) {
+    return;
+  }
+  const Recipe& recipe = workspace.recipe();
+  ConvertedModel model = read_trained_model(workspace);
+  SparseModel& sparse = model.sparse;
+  const TaskSuite suite = workspace.tasks(Split::kCalibration);
+  const std::vector<std::string>& tasks = recipe.calibrate.tasks;
+  const int64_t num_tasks = static_cast<int64_t>(tasks.size()), num_samples = num_tasks * recipe.calibrate.samples;
+  const auto sample = [&](int64_t index) {
+    return workspace.scored_sample(suite, tasks[static_cast<size_t>(index % num_tasks)], index / num_tasks);
+  };
+  const int64_t chunk = workspace.options().prefill_chunk;
+  Report report = workspace.empty_report();
+  if (recipe.calibrate.enabled) {
+    Report::Selection& selection = report.selection.emplace();
+    std::vector<SelectionSettings> others = rivals(sparse.plan, recipe);
+    others.push_back(sparse.selection);
+    const SelectionCurve measured =
+        measure_selections(workspace.dense_model(), sparse, num_samples, sample, others, chunk);
+    CurvePoint chosen = measured.points.back();
+    selection.target_met = chosen.kl() <= recipe.calibrate.kl_target;
+    for (const CurvePoint& point : measured.points) {
+      selection.points.push_back(shown(point));
+    }
+    if (recipe.selection.rule == SelectionRule::kTopP) {
+      CalibratedGates gates =
+          calibrate_gates(workspace.dense_model(), sparse, num_samples, sample, search_of(recipe.calibrate), chunk);
+      for (const CurvePoint& point : gates.curve) {
+        selection.points.push_back(shown(point));
+      }
+      for (const CurvePoint& point : gates.by_head) {
+        selection.points.push_back(shown(point));
+      }
+      chosen = std::move(gates.chosen);
+      selection.target_met = gates.target_met;
+    }
+    selection.samples = num_samples;
+    selection.rows = measured.dense_retrieval.rows;
+    selection.dense_accuracy =
+        static_cast<double>(measured.dense_retrieval.correct) / static_cast<double>(measured.dense_retrieval.rows);
+    selection.far_available =
+        static_cast<double>(chosen.counts.far_available) / static_cast<double>(chosen.counts.rows);
+    selection.chosen = shown(chosen);
+    selection.kl_target = recipe.calibrate.kl_target;
+    sparse.selection = std::move(chosen.selection);
+  }
+  Report::Prefill& prefill = report.prefill.emplace();
+  prefill.mode = model.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense";
+  write_gates(model, workspace.folder("calibrate") / "gates.json");
+  write_results(report, workspace.folder("calibrate") / "results.json");
+}
+
+}  // namespace retrosparse

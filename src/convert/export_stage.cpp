@@ -1,0 +1,23 @@
+#include "checkpoint/checkpoint.h"
+#include "convert/artifacts.h"
+#include "convert/stage.h"
+#include "export/export_adapter.h"
+#include "export/export_model.h"
+
+namespace retrosparse {
+
+void run_export(Workspace& workspace) {
+  if (!workspace.group().is_main()) {
+    return;
+  }
+  const ConvertedModel converted = read_calibrated_model(workspace);
+  const Checkpoint source = Checkpoint::open(workspace.options().model);
+  const ExportInput input{source, workspace.config(), converted};
+  // What lies there is an earlier export of this conversion: the folder around it has the manifest.
+  export_model(input, workspace.folder("model"), {.replace = true});
+  if (workspace.recipe().export_.adapter) {
+    export_adapter(input, workspace.folder("adapter"), /*replace=*/true);
+  }
+}
+
+}  // namespace retrosparse

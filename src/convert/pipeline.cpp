@@ -1,0 +1,186 @@
+#include "convert/pipeline.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/hash.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "convert/manifest.h"
+#include "model/peak_memory.h"
+
+namespace retrosparse {
+namespace {
+
+namespace fs = std::filesystem;
+
+// "plan" stands for all keys of that section, "plan.window" for one.
+bool is_selected(const std::string& key, const std::vector<std::string>& settings) {
+  return std::ranges::any_of(
+      settings, [&](const std::string& setting) { return key == setting || key.starts_with(setting + "."); });
+}
+
+StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
+  StageInputs inputs;
+  const nlohmann::ordered_json recipe = workspace.recipe().to_json();
+  for (const auto& [section, values] : recipe.items()) {
+    if (!values.is_object()) {
+      inputs[section] = values;  // context_length and seed count everywhere
+      continue;
+    }
+    for (const auto& [key, value] : values.items()) {
+      if (is_selected(section + "." + key, stage.settings)) {
+        inputs[section + "." + key] = value;
+      }
+    }
+  }
+  for (const auto& [name, digest] : workspace.input_digests()) {
+    inputs[name + " (content)"] = digest;
+  }
+  inputs["run.dtype"] = std::string(c10::toString(workspace.options().dtype));
+  for (const std::string& name : stage.after) {
+    if (const auto record = manifest.find(name)) {
+      for (const auto& [file, digest] : record->outputs) {
+        inputs[fmt::format("{} (content)", file)] = digest;
+      }
+    }
+  }
+  return inputs;
+}
+
+bool outputs_are_there(const StageRecord& record, const fs::path& out) {
+  return std::ranges::all_of(record.outputs, [&](const auto& output) {
+    const auto& [file, digest] = output;
+    return fs::exists(out / file) && hash_file(out / file) == digest;
+  });
+}
+
+const Stage& stage_of(const std::string& name) {
+  return *std::ranges::find(conversion_stages(), name, &Stage::name);
+}
+
+void check_predecessors(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
+  for (const std::string& name : stage.after) {
+    const auto record = manifest.find(name);
+    if (stage_of(name).is_wanted(workspace.recipe()) && (!record || record->state != StageRecord::State::kDone ||
+                                                         !outputs_are_there(*record, workspace.options().out))) {
+      throw Error(fmt::format("{} needs what {} writes", stage.name, name))
+          .file(workspace.options().out.string())
+          .hint(fmt::format("run `retrosparse {}` or `retrosparse convert` with the same options first", name));
+    }
+  }
+}
+
+// Removes what an earlier run with other inputs left.
+void start_anew(const Stage& stage, const fs::path& out) {
+  fs::remove_all(out / stage.folder);
+}
+
+StageRecord finished(const Stage& stage, StageRecord record, const Workspace& workspace, double seconds) {
+  for (const std::string& file : stage.outputs) {
+    if (!fs::exists(workspace.options().out / file)) {
+      throw std::logic_error(fmt::format("stage {} did not write {}", stage.name, file));
+    }
+    record.outputs[file] = hash_file(workspace.options().out / file);
+  }
+  record.state = StageRecord::State::kDone;
+  record.seconds += seconds;
+  record.peak_bytes = static_cast<double>(peak_memory(workspace.options().device));
+  return record;
+}
+
+StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manifest) {
+  const fs::path& out = workspace.options().out;
+  check_predecessors(stage, workspace, manifest);
+  const bool is_main = workspace.group().is_main();
+  StageRecord record;
+  record.inputs = inputs_of(stage, workspace, manifest);
+  const auto before = manifest.find(stage.name);
+  if (before) {
+    const std::vector<std::string> changes = differences(before->inputs, record.inputs);
+    const bool done = before->state == StageRecord::State::kDone;
+    if (changes.empty() && done && outputs_are_there(*before, out)) {
+      log_info("{}: done before, in {}", stage.name, format_duration(before->seconds));
+      return {stage.name, before->seconds, true};
+    }
+    if (!changes.empty()) {
+      log_info("{}: runs again, since {}", stage.name, fmt::join(changes, "; "));
+    } else if (done) {
+      log_info("{}: runs again, since its files changed or are gone", stage.name);
+    }
+    if (!changes.empty() || !stage.keeps_state) {
+      if (is_main) {
+        start_anew(stage, out);
+      }
+    } else {
+      record.seconds = done ? 0 : before->seconds;
+    }
+  }
+  workspace.group().barrier();
+  if (is_main) {
+    fs::create_directories(out / stage.folder);
+    manifest.put(stage.name, record);
+  }
+  log_info("== {}: {}", stage.name, stage.summary);
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  try {
+    const std::optional<InterruptGuard> guard = stage.keeps_state ? std::nullopt : std::make_optional<InterruptGuard>();
+    stage.run(workspace);
+  } catch (const Interrupted&) {
+    record.seconds += seconds();
+    if (is_main) {
+      manifest.put(stage.name, record);
+    }
+    log_info("{}: stopped; the same command goes on {}", stage.name,
+             stage.keeps_state ? "where it was" : "with this stage");
+    throw;
+  }
+  if (is_main) {
+    manifest.put(stage.name, finished(stage, record, workspace, seconds()));
+  }
+  workspace.group().barrier();
+  return {stage.name, record.seconds + seconds(), false};
+}
+
+void check_out(const fs::path& out) {
+  if (fs::exists(out) && !(fs::is_directory(out) && (fs::is_empty(out) || fs::exists(out / "manifest.json")))) {
+    throw Error("not a place for a conversion")
+        .file(out.string())
+        .expected("a folder that is new, empty, or written by an earlier conversion");
+  }
+}
+
+}  // namespace
+
+std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector<std::string>& names) {
+  const fs::path& out = workspace.options().out;
+  check_out(out);
+  if (workspace.group().is_main()) {
+    fs::create_directories(out);
+    remove_leftovers(out / "manifest.json");
+  }
+  std::vector<StageOutcome> outcomes;
+  for (const Stage& stage : conversion_stages()) {
+    const bool is_named = std::ranges::count(names, stage.name) > 0;
+    if (is_named || (names.empty() && stage.is_wanted(workspace.recipe()))) {
+      workspace.group().barrier();  // rank 0 has written what the others read now
+      Manifest manifest(out);
+      manifest.describe({{"retrosparse", RETROSPARSE_VERSION},
+                         {"torch", TORCH_VERSION},
+                         {"model", workspace.empty_report().model.name},
+                         {"recipe", workspace.recipe().to_json()}});
+      outcomes.push_back(run_stage(stage, workspace, manifest));
+    }
+  }
+  return outcomes;
+}
+
+}  // namespace retrosparse

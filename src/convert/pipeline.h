@@ -1,0 +1,23 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "convert/stage.h"
+#include "convert/workspace.h"
+
+namespace retrosparse {
+
+/// How a stage went.
+struct StageOutcome {
+  std::string name;
+  double seconds = 0;
+  bool reused = false;  ///< it was done before, with the same inputs
+};
+
+/// Runs the stages of these names (all that the recipe wants, where none is named) in their order. A stage that is done
+/// and whose inputs have not changed is skipped; where some have, it says which and starts anew; one that was
+/// interrupted or killed goes on from its last state. Error: a stage is named whose inputs are not there yet; out holds
+/// something that no conversion wrote; whatever the stages throw. Interrupted: the user asked to stop.
+std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector<std::string>& names = {});
+
+}  // namespace retrosparse

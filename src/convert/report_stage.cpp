@@ -1,0 +1,52 @@
+#include <ATen/Context.h>
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include <chrono>
+
+#include "convert/artifacts.h"
+#include "convert/manifest.h"
+#include "convert/stage.h"
+#include "report/report_files.h"
+
+namespace retrosparse {
+namespace {
+
+std::string utc_now() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+}  // namespace
+
+void run_report(Workspace& workspace) {
+  if (!workspace.group().is_main()) {
+    return;
+  }
+  Report report = workspace.empty_report();
+  report.created = utc_now();
+  report.environment = {.retrosparse = RETROSPARSE_VERSION,
+                        .torch = TORCH_VERSION,
+                        .dtype = std::string(c10::toString(workspace.options().dtype)),
+                        .device = workspace.options().device.str(),
+                        .processes = workspace.group().world_size()};
+  report.profile = read_results(workspace.folder("profile") / "head_plan.json").profile;
+  report.train = read_results(workspace.folder("train") / "results.json").train;
+  const Report calibrated = read_results(workspace.folder("calibrate") / "results.json");
+  report.selection = calibrated.selection;
+  report.prefill = calibrated.prefill;
+  report.validation = read_results(workspace.folder("validate") / "results.json").validation;
+  const Manifest manifest(workspace.options().out);
+  for (const Stage& stage : conversion_stages()) {
+    if (const auto record = manifest.find(stage.name); record && record->state == StageRecord::State::kDone) {
+      report.stages.push_back({.name = stage.name, .seconds = record->seconds, .peak_bytes = record->peak_bytes});
+    }
+  }
+  report.recipe = workspace.recipe().to_json();
+  write_report(report, workspace.folder("report"));
+}
+
+}  // namespace retrosparse

@@ -1,0 +1,38 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "convert/workspace.h"
+
+namespace retrosparse {
+
+/// One stage of a conversion. It reads and writes files below the conversion's folder, and nothing is passed on
+/// otherwise: so it can be skipped, resumed or run on its own.
+struct Stage {
+  std::string name;
+  std::string folder;                 ///< what it writes into, below the conversion's; emptied when it starts anew
+  std::string summary;                ///< for --help
+  std::vector<std::string> after;     ///< stages whose outputs it reads
+  std::vector<std::string> settings;  ///< what it reads from the recipe: sections, or single keys
+  std::vector<std::string> outputs;   ///< files, relative to the conversion's folder; every one is there in the end
+  bool keeps_state = false;           ///< an unfinished run left something to go on from
+  std::function<bool(const Recipe&)> is_wanted = [](const Recipe&) { return true; };
+
+  /// Throws Interrupted where the user asked to stop; what is written then is enough to go on.
+  std::function<void(Workspace&)> run;
+};
+
+/// All stages in the order in which `convert` runs them.
+const std::vector<Stage>& conversion_stages();
+
+// What the stages do; each in the file of its name. Files and forms are those of the project's README.
+void run_profile(Workspace& workspace);
+void run_train(Workspace& workspace);
+void run_calibrate(Workspace& workspace);
+void run_export(Workspace& workspace);
+void run_validate(Workspace& workspace);
+void run_report(Workspace& workspace);
+
+}  // namespace retrosparse

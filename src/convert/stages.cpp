@@ -1,0 +1,54 @@
+#include "convert/stage.h"
+
+namespace retrosparse {
+
+const std::vector<Stage>& conversion_stages() {
+  static const std::vector<Stage> stages = {
+      {.name = "profile",
+       .folder = "profile",
+       .summary = "find the heads that retrieve",
+       .after = {},
+       .settings = {"data", "plan", "profile"},
+       .outputs = {"profile/head_plan.json"},
+       .run = run_profile},
+      {.name = "train",
+       .folder = "train",
+       .summary = "teach the index where the retrieval heads look",
+       .after = {"profile"},
+       .settings = {"data", "index", "train"},
+       .outputs = {"train/indexer.safetensors", "train/metrics.jsonl", "train/results.json"},
+       .keeps_state = true,
+       .run = run_train},
+      {.name = "calibrate",
+       .folder = "calibrate",
+       .summary = "find how much the retrieval heads have to pick",
+       .after = {"profile", "train"},
+       .settings = {"data", "selection", "prefill", "calibrate"},
+       .outputs = {"calibrate/gates.json", "calibrate/results.json"},
+       .run = run_calibrate},
+      {.name = "export",
+       .folder = "model",
+       .summary = "write the checkpoint that engines load",
+       .after = {"profile", "train", "calibrate"},
+       .settings = {"export"},
+       .outputs = {"model/config.json"},
+       .run = run_export},
+      {.name = "validate",
+       .folder = "validate",
+       .summary = "measure what was lost",
+       .after = {"profile", "train", "calibrate"},
+       .settings = {"data", "validate"},
+       .outputs = {"validate/results.json"},
+       .run = run_validate},
+      {.name = "report",
+       .folder = "report",
+       .summary = "show everything that was measured",
+       .after = {"profile", "train", "calibrate", "export", "validate"},
+       .settings = {},
+       .outputs = {"report/report.json", "report/report.html"},
+       .run = run_report},
+  };
+  return stages;
+}
+
+}  // namespace retrosparse

@@ -1,0 +1,171 @@
+#include "convert/workspace.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "checkpoint/checkpoint.h"
+#include "data/crop_source.h"
+#include "data/document_reader.h"
+#include "data/packed_source.h"
+#include "export/base_identity.h"
+#include "model/tensor_match.h"
+#include "plan/parameters.h"
+#include "tasks/task_source.h"
+
+namespace retrosparse {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Samples of the three splits must differ even where a recipe has one seed.
+uint64_t seed_of(uint64_t seed, Split split) {
+  return seed * 3 + static_cast<uint64_t>(split);
+}
+
+}  // namespace
+
+Workspace::Workspace(ConversionOptions options, const dist::ProcessGroup& group)
+    : options_(std::move(options)), group_(group), config_(ModelConfig::read(options_.model)) {
+  if (recipe().context_length > config_.max_position_embeddings) {
+    throw Error("the recipe's context is longer than the model's")
+        .key("context_length")
+        .expected(fmt::format("at most {} (max_position_embeddings)", config_.max_position_embeddings))
+        .found(std::to_string(recipe().context_length));
+  }
+  digests_.emplace_back("model", base_identity(Checkpoint::open(options_.model)));
+  for (const TextSource& source : sources()) {
+    for (const fs::path& path : source.files) {
+      for (const fs::path& file : document_files(path)) {
+        digests_.emplace_back(fmt::format("data {}: {}", source.name, file.filename().string()), hash_file(file));
+      }
+    }
+  }
+}
+
+std::vector<TextSource> Workspace::sources() const {
+  std::vector<TextSource> sources;
+  for (const Recipe::Source& source : recipe().data.sources) {
+    TextSource& text = sources.emplace_back();
+    text.name = source.name;
+    for (const std::string& file : source.files) {
+      text.files.push_back(recipe().folder / file);
+    }
+  }
+  return sources;
+}
+
+const Corpus& Workspace::corpus() {
+  if (!corpus_) {
+    tokenizer_ = Tokenizer::from_folder(options_.model);
+    special_ = SpecialTokens::of_model(options_.model, *tokenizer_);
+    const Recipe::Data& data = recipe().data;
+    corpus_ = Corpus::read(sources(), *tokenizer_, {data.held_out_share, data.held_out_documents});
+    if (corpus_->held_out().size() < 2) {
+      throw Error("too few documents are held out")
+          .key("data.held_out_documents")
+          .expected("at least 2: one to calibrate and one to validate with")
+          .found(std::to_string(corpus_->held_out().size()));
+    }
+  }
+  return *corpus_;
+}
+
+TaskContext Workspace::context(Split split) {
+  const Corpus& all = corpus();
+  Documents documents;
+  if (split == Split::kTraining) {
+    documents = all.training();
+  } else {
+    for (size_t index = split == Split::kCalibration ? 0 : 1; index < all.held_out().size(); index += 2) {
+      documents.push_back(all.held_out()[index]);
+    }
+  }
+  const std::string& formats = recipe().data.task_formats;
+  return {*tokenizer_, std::make_shared<const TextPool>(std::move(documents), *special_),
+          std::make_shared<const TaskFormats>(formats.empty() ? TaskFormats::builtin()
+                                                              : TaskFormats::read(recipe().folder / formats))};
+}
+
+TaskSuite Workspace::tasks(Split split) {
+  return TaskSuite(context(split), seed_of(recipe().seed, split), recipe().context_length);
+}
+
+NeedlePairs Workspace::needle_pairs() {
+  return NeedlePairs(context(Split::kTraining), recipe().seed, recipe().context_length);
+}
+
+DataStream Workspace::training_stream() {
+  const Corpus& all = corpus();
+  const Recipe::Data& data = recipe().data;
+  const int64_t length = recipe().context_length;
+  std::vector<WeightedSource> mixture;
+  for (size_t index = 0; index < data.sources.size(); ++index) {
+    const Recipe::Source& source = data.sources[index];
+    std::shared_ptr<SampleSource> samples;
+    if (data.sampling == TextSampling::kPacked) {
+      samples = std::make_shared<PackedSource>(source.name, all.training(index), length, *special_, recipe().seed);
+    } else {
+      samples = std::make_shared<CropSource>(source.name, all.training(index), length, *special_, recipe().seed);
+    }
+    mixture.push_back({source.name, source.weight, std::move(samples)});
+  }
+  if (!data.tasks.empty()) {
+    mixture.push_back({"tasks", data.tasks_weight,
+                       std::make_shared<TaskSource>(context(Split::kTraining), data.tasks, length,
+                                                    seed_of(recipe().seed, Split::kTraining))});
+  }
+  return DataStream(std::move(mixture), group_.rank(), group_.world_size());
+}
+
+ScoredSample Workspace::scored_sample(const TaskSuite& suite, const std::string& task, int64_t index) const {
+  TaskSample sample = suite.sample(task, recipe().context_length, index);
+  LabelRows labels;
+  for (const TokenRange& answer : sample.answers) {
+    for (int64_t position = answer.begin; position < answer.end; ++position) {
+      labels.rows.push_back(position - 1);
+      labels.targets.push_back(sample.ids[static_cast<size_t>(position)]);
+    }
+  }
+  return {task, std::move(sample.ids), std::move(labels)};
+}
+
+const Model& Workspace::dense_model() {
+  if (!dense_) {
+    dense_ = Model::load(options_.model, options_.device, options_.dtype);
+  }
+  return *dense_;
+}
+
+const Model& Workspace::converted_model() {
+  const fs::path weights = folder("distill") / "weights";
+  if (!fs::exists(weights)) {
+    return dense_model();
+  }
+  if (!converted_) {
+    const Checkpoint checkpoint = Checkpoint::open(weights);
+    ModelConfig config = config_;
+    config.tie_word_embeddings = embeddings_are_tied(checkpoint, config);
+    converted_ = Model(config, load_weights(checkpoint, config, options_.device, options_.dtype));
+  }
+  return *converted_;
+}
+
+Report Workspace::empty_report() const {
+  Report report;
+  report.model = {.name = fs::weakly_canonical(options_.model).filename().string(),
+                  .family = config_.family->name,
+                  .num_parameters = static_cast<int64_t>(count_parameters(config_).total()),
+                  .num_hidden_layers = config_.num_hidden_layers,
+                  .num_attention_heads = config_.num_attention_heads,
+                  .num_key_value_heads = config_.num_key_value_heads,
+                  .head_dim = config_.head_dim,
+                  .hidden_size = config_.hidden_size,
+                  .vocab_size = config_.vocab_size,
+                  .context_length = recipe().context_length};
+  return report;
+}
+
+}  // namespace retrosparse
