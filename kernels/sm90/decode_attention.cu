@@ -14,8 +14,9 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<DecodeSharedMemory<kHeadDim>*>(shared_bytes);
   DecodeUnit unit;
-  allow_next_launch();
+  // In this order: what overlaps this launch may rely on all before it.
   wait_for_previous_launch();
+  allow_next_launch();
   if (find_unit(params, unit)) {
     DecodeAttention<kHeadDim>(params, unit, shared).run();
     DecodeMerge<kHeadDim>(params, unit, shared).run();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "sm90/launch.h"
+#include "sm90/selection_candidates.cuh"
 #include "sm90/selection_pick.cuh"
 #include "sm90/selection_scores.cuh"
 
@@ -12,16 +13,28 @@ template <int kRows>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     selection_scores_kernel(const __grid_constant__ SelectionKernelParams params, int32_t row_chunks) {
   allow_next_launch();
-  wait_for_previous_launch();
+  if (!params.scores_overlap) {
+    wait_for_previous_launch();
+  }
   SelectionScores<kRows>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
+  // Who waits for this launch relies on the one before it as well.
+  wait_for_previous_launch();
+}
+
+__global__ void __launch_bounds__(kPickThreads, 2)
+    selection_candidates_kernel(const __grid_constant__ SelectionKernelParams params) {
+  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  allow_next_launch();
+  SelectionCandidates candidates(params, *reinterpret_cast<CandidatesSharedMemory*>(shared_bytes));
+  wait_for_previous_launch();
+  candidates.run();
 }
 
 __global__ void __launch_bounds__(kPickThreads, 2)
     selection_pick_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   allow_next_launch();
-  SelectionPick pick(params, *reinterpret_cast<PickSharedMemory*>(shared_bytes),
-                     static_cast<int32_t>(blockIdx.x / cooperative_groups::this_cluster().num_blocks()));
+  SelectionPick pick(params, *reinterpret_cast<PickSharedMemory*>(shared_bytes));
   wait_for_previous_launch();
   pick.run();
 }
@@ -34,13 +47,18 @@ struct SelectionPlan {
   int32_t rows_at_once;  ///< 1, 2, 4 or 8
   int32_t row_chunks;    ///< of a group's rows
   int32_t blocks;        ///< along the keys
-  int32_t pick_cluster;  ///< blocks that share a row in the second kernel
+  int32_t cluster;       ///< blocks that share a row in the second kernel
   int32_t tiles;
   int64_t rows;
 
   size_t score_bytes() const { return static_cast<size_t>(rows) * tiles * kScoreTile * sizeof(float); }
   size_t maxima_bytes() const { return (static_cast<size_t>(rows) * tiles * sizeof(uint32_t) + 15) / 16 * 16; }
-  size_t sum_bytes() const { return static_cast<size_t>(rows) * blocks * sizeof(ScoreSum); }
+  size_t sum_bytes() const { return (static_cast<size_t>(rows) * blocks * sizeof(ScoreSum) + 15) / 16 * 16; }
+  size_t candidate_bytes() const { return static_cast<size_t>(rows) * kCandidates * sizeof(Candidate); }
+  size_t bytes() const {
+    return score_bytes() + maxima_bytes() + sum_bytes() + candidate_bytes() +
+           static_cast<size_t>(rows) * sizeof(CandidateSum);
+  }
 };
 
 bool has_valid_shape(const DecodeSelectionParams& params) {
@@ -112,9 +130,9 @@ cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) 
   const int64_t most = (plan.tiles + 2 * kScoreWarps - 1) / (2 * kScoreWarps);
   plan.blocks =
       static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / grid, 1, std::min<int64_t>(most, kPickThreads)));
-  plan.pick_cluster = 1;
-  while (plan.pick_cluster < kMaxPickCluster && 2 * plan.pick_cluster * plan.rows <= 2 * multiprocessors) {
-    plan.pick_cluster *= 2;
+  plan.cluster = 1;
+  while (plan.cluster < kMaxCandidateCluster && 2 * plan.cluster * plan.rows <= 2 * multiprocessors) {
+    plan.cluster *= 2;
   }
   return cudaSuccess;
 }
@@ -143,8 +161,15 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   kernel.far_mass = params.far_mass;
   auto* workspace = static_cast<unsigned char*>(params.workspace);
   kernel.scores = reinterpret_cast<float*>(workspace);
-  kernel.tile_maxima = reinterpret_cast<uint32_t*>(workspace + plan.score_bytes());
-  kernel.sums = reinterpret_cast<ScoreSum*>(workspace + plan.score_bytes() + plan.maxima_bytes());
+  workspace += plan.score_bytes();
+  kernel.tile_maxima = reinterpret_cast<uint32_t*>(workspace);
+  workspace += plan.maxima_bytes();
+  kernel.sums = reinterpret_cast<ScoreSum*>(workspace);
+  workspace += plan.sum_bytes();
+  kernel.candidates = reinterpret_cast<Candidate*>(workspace);
+  workspace += plan.candidate_bytes();
+  kernel.candidate_sums = reinterpret_cast<CandidateSum*>(workspace);
+  kernel.scores_overlap = params.scores_overlap_attention;
   kernel.tiles = plan.tiles;
   kernel.blocks = plan.blocks;
   kernel.query_tokens = params.query_tokens;
@@ -169,6 +194,31 @@ cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams
   const dim3 grid(plan.blocks, plan.groups * plan.row_chunks, batch);
   return launch_overlapping(selection_scores_kernel<kRows>, grid, kScoreThreads, 0, stream, kernel, plan.row_chunks);
 }
+cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
+                          cudaStream_t stream) {
+  switch (plan.rows_at_once) {
+    case 1:
+      return launch_scores<1>(plan, kernel, batch, stream);
+    case 2:
+      return launch_scores<2>(plan, kernel, batch, stream);
+    case 4:
+      return launch_scores<4>(plan, kernel, batch, stream);
+    default:
+      return launch_scores<kMostRowsAtOnce>(plan, kernel, batch, stream);
+  }
+}
+
+/// A kernel of kPickThreads threads with `Shared` in dynamic shared memory, `cluster` blocks to a row.
+template <class Shared>
+cudaError_t launch_rows(void (*kernel)(SelectionKernelParams), const SelectionPlan& plan, int32_t cluster,
+                        const SelectionKernelParams& params, cudaStream_t stream) {
+  constexpr int kSharedBytes = sizeof(Shared);
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  return error != cudaSuccess ? error
+                              : launch_overlapping_clusters(kernel, static_cast<unsigned>(cluster),
+                                                            dim3(static_cast<unsigned>(plan.rows * cluster)),
+                                                            kPickThreads, kSharedBytes, stream, params);
+}
 
 }  // namespace
 
@@ -177,7 +227,7 @@ size_t decode_selection_workspace(const DecodeSelectionParams& params) {
   if (!has_valid_shape(params) || make_plan(params, plan) != cudaSuccess) {
     return 0;
   }
-  return plan.score_bytes() + plan.maxima_bytes() + plan.sum_bytes();
+  return plan.bytes();
 }
 
 cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStream_t stream) {
@@ -189,16 +239,10 @@ cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStr
   if (const cudaError_t error = prepare(params, plan, kernel); error != cudaSuccess) {
     return error;
   }
-  switch (plan.rows_at_once) {
-    case 1:
-      return launch_scores<1>(plan, kernel, params.batch, stream);
-    case 2:
-      return launch_scores<2>(plan, kernel, params.batch, stream);
-    case 4:
-      return launch_scores<4>(plan, kernel, params.batch, stream);
-    default:
-      return launch_scores<kMostRowsAtOnce>(plan, kernel, params.batch, stream);
-  }
+  const cudaError_t error = launch_scores(plan, kernel, params.batch, stream);
+  return error != cudaSuccess
+             ? error
+             : launch_rows<CandidatesSharedMemory>(selection_candidates_kernel, plan, plan.cluster, kernel, stream);
 }
 
 cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStream_t stream) {
@@ -214,14 +258,7 @@ cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStrea
   if (const cudaError_t error = prepare(params, plan, kernel); error != cudaSuccess) {
     return error;
   }
-  const cudaError_t error = cudaFuncSetAttribute(selection_pick_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                 static_cast<int>(sizeof(PickSharedMemory)));
-  if (error != cudaSuccess) {
-    return error;
-  }
-  return launch_overlapping_clusters(selection_pick_kernel, static_cast<unsigned>(plan.pick_cluster),
-                                     dim3(static_cast<unsigned>(plan.rows * plan.pick_cluster)), kPickThreads,
-                                     sizeof(PickSharedMemory), stream, kernel);
+  return launch_rows<PickSharedMemory>(selection_pick_kernel, plan, 1, kernel, stream);
 }
 
 cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream) {

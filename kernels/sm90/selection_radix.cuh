@@ -1,5 +1,5 @@
 #pragma once
-// Scans and radix selection of the second kernel of decode selection, by a whole block.
+// Scans and radix selection by a whole block, for the kernels of decode selection.
 #include "sm90/selection_shared.cuh"
 
 namespace retrosparse::kernels::sm90 {
@@ -9,9 +9,8 @@ inline constexpr int kPickWarps = kPickThreads / 32;
 static_assert(kPickWarps <= 32, "a lane for each warp's value");
 inline constexpr int kDigitBits = 10;
 inline constexpr int kRadixDigits = 1 << kDigitBits;
-inline constexpr int kRadixPasses = (32 + kDigitBits - 1) / kDigitBits;
 
-/// Sums and bounds over the threads of a block. Every one of a kernel takes the next of two buffers, so that
+/// Sums and maxima over the threads of a block. Every one of a kernel takes the next of two buffers, so that
 /// one barrier each is enough.
 class BlockScan {
  public:
@@ -20,8 +19,8 @@ class BlockScan {
   };
   __device__ explicit BlockScan(Shared& shared) : shared_(shared), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {}
 
-  /// Sums of a pair of values over the threads before this one.
-  __device__ uint2 before(const uint2& value) {
+  /// Sums of a pair of values over the threads before this one, and over all of them in `all`.
+  __device__ uint2 before(const uint2& value, uint2& all) {
     uint2 sum = value;
 #pragma unroll
     for (int offset = 1; offset < 32; offset *= 2) {
@@ -30,6 +29,8 @@ class BlockScan {
       sum.y += lane_ >= offset ? other.y : 0;
     }
     const uint2 total = exchange({__shfl_sync(0xffffffffu, sum.x, 31), __shfl_sync(0xffffffffu, sum.y, 31)});
+    all = {__reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? total.x : 0),
+           __reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? total.y : 0)};
     return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? total.x : 0) + sum.x - value.x,
             __reduce_add_sync(0xffffffffu, lane_ < warp_ ? total.y : 0) + sum.y - value.y};
   }
@@ -44,10 +45,9 @@ class BlockScan {
             __reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? value : 0)};
   }
 
-  /// Smallest x and largest y of all threads.
-  __device__ uint2 bounds(const uint2& value) {
-    const uint2 warps = exchange({__reduce_min_sync(0xffffffffu, value.x), __reduce_max_sync(0xffffffffu, value.y)});
-    return {__reduce_min_sync(0xffffffffu, warps.x), __reduce_max_sync(0xffffffffu, warps.y)};
+  /// The largest value of all threads.
+  __device__ uint32_t maximum(uint32_t value) {
+    return __reduce_max_sync(0xffffffffu, exchange({__reduce_max_sync(0xffffffffu, value), 0}).x);
   }
 
  private:
@@ -85,10 +85,17 @@ struct TakeRule {
   }
 };
 
-/// Zero between selections.
+/// Counts and weights by digit; zero between passes.
 struct RadixHistogram {
   uint32_t counts[kRadixDigits];
   uint32_t weights[kRadixDigits];
+
+  /// By the whole block; a barrier has to follow.
+  __device__ void clear() {
+    for (uint32_t i = threadIdx.x; i < kRadixDigits; i += kPickThreads) {
+      counts[i] = weights[i] = 0;
+    }
+  }
 };
 
 /// The run of keys [low, high] that the last of the taken elements lies in.
@@ -100,22 +107,28 @@ struct RadixResult {
   uint32_t equal_weight;  ///< and their weight
 };
 
-/// Of elements with keys in [low, high], which for_each(visit) shows by visit(key, weight), the last that the rule
-/// takes in falling order of their keys; it must take one, but not all unless `most` are there. Stops at a run of keys
-/// with good_enough(result), at the latest at a single key.
+/// Where most of the keys that matter are: within four powers of two of the highest.
+__device__ inline uint32_t pivot(uint32_t lowest, uint32_t highest) {
+  constexpr uint32_t kFourPowers = 1u << 25;
+  return max(lowest, highest > kFourPowers ? highest - kFourPowers : 0);
+}
+
+/// Of elements with keys in [range.x, range.y], which for_each(visit) shows by visit(key, weight), the last that
+/// the rule takes in falling order of their keys; it must take one, but not all unless `most` are there. Most of them
+/// are expected from `pivot` on. Stops at a run of keys with good_enough(result), at the latest at a single key.
 template <class ForEach, class GoodEnough>
 __device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shared_result, BlockScan& scan,
-                                    const TakeRule& rule, uint32_t low, uint32_t high, const ForEach& for_each,
+                                    const TakeRule& rule, const uint2& range, uint32_t pivot, const ForEach& for_each,
                                     const GoodEnough& good_enough) {
-  RadixResult result = {low, high, 0, 0, 0, 0};
-  for (int pass = 0; pass < kRadixPasses; ++pass) {
-    const int shift = max(0, 32 - __clz(result.high - result.low) - kDigitBits);
+  RadixResult result = {range.x, range.y, 0, 0, 0, 0};
+  while (true) {
+    const int shift = max(0, 32 - __clz(result.high - pivot) - kDigitBits);
     if (threadIdx.x == 0) {
       shared_result = {result.low, result.low, 0, 0, 0, 0};  // unless something is found
     }
     for_each([&](uint32_t key, uint32_t weight) {
       if (key >= result.low && key <= result.high) {
-        const uint32_t digit = (key - result.low) >> shift;
+        const uint32_t digit = key < pivot ? 0 : (key - pivot) >> shift;
         atomicAdd(&histogram.counts[digit], 1u);
         if (weight != 0) {
           atomicAdd(&histogram.weights[digit], weight);
@@ -126,37 +139,43 @@ __device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shar
     // Thread i owns the kEach digits from kRadixDigits - kEach (i + 1) on: the scan runs from the top.
     constexpr int kEach = kRadixDigits / kPickThreads;
     const uint32_t first = kRadixDigits - kEach * (threadIdx.x + 1);
-    uint32_t count[kEach], weight[kEach];
-    uint2 own = {0, 0};
+    uint2 own[kEach];
+    uint2 total = {0, 0};
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
-      count[i] = histogram.counts[first + i];
-      weight[i] = histogram.weights[first + i];
-      histogram.counts[first + i] = 0;
-      histogram.weights[first + i] = 0;
-      own.x += count[i];
-      own.y += weight[i];
+      own[i] = {histogram.counts[first + i], histogram.weights[first + i]};
+      histogram.counts[first + i] = histogram.weights[first + i] = 0;
+      total.x += own[i].x;
+      total.y += own[i].y;
     }
-    uint2 above = scan.before(own);
+    uint2 all = {0, 0};
+    uint2 above = scan.before(total, all);
     above.x += result.count;
     above.y += result.weight;
 #pragma unroll
     for (int i = kEach - 1; i >= 0; --i) {
-      const bool first_is_taken = count[i] > 0 && rule.takes(above.x, above.y);
-      if (first_is_taken && !rule.takes(above.x + count[i], above.y + weight[i])) {
-        const uint32_t run = result.low + ((first + i) << shift);
-        shared_result = {run, min(result.high, run + ((1u << shift) - 1)), above.x, above.y, count[i], weight[i]};
+      const bool first_is_taken = own[i].x > 0 && rule.takes(above.x, above.y);
+      if (first_is_taken && !rule.takes(above.x + own[i].x, above.y + own[i].y)) {
+        const uint32_t digit = first + i;
+        const uint32_t run = pivot + (digit << shift);
+        shared_result = {digit == 0 ? result.low : run,
+                         min(result.high, run + ((1u << shift) - 1)),
+                         above.x,
+                         above.y,
+                         own[i].x,
+                         own[i].y};
       }
-      above.x += count[i];
-      above.y += weight[i];
+      above.x += own[i].x;
+      above.y += own[i].y;
     }
     __syncthreads();
     result = shared_result;
+    pivot = result.low;
     if (result.low == result.high || good_enough(result)) {
-      break;
+      return result;
     }
+    __syncthreads();  // all have read the result
   }
-  return result;
 }
 
 }  // namespace retrosparse::kernels::sm90

@@ -1,5 +1,5 @@
 #pragma once
-// What the two kernels of decode selection share: parameters, and the scores that the first leaves for the second.
+// What the three kernels of decode selection share: parameters, and what they leave for each other.
 #include "retrosparse_kernels/decode_selection.h"
 #include "sm90/numeric.cuh"
 #include "sm90/ptx.cuh"
@@ -15,6 +15,19 @@ struct ScoreSum {
   float sum;
 };
 
+/// A score, as order_key, that the rule may take, and its position.
+struct Candidate {
+  uint32_t key;
+  int32_t position;
+};
+inline constexpr uint32_t kCandidates = 8192;  ///< of a row; where there are more, the scores are read again
+
+struct CandidateSum {
+  uint32_t count;      ///< more than kCandidates: they are not listed
+  uint32_t threshold;  ///< no key below is a candidate
+  uint32_t highest;    ///< no key is above
+};
+
 struct SelectionKernelParams {
   const float* queries;
   const float* gates;
@@ -28,6 +41,9 @@ struct SelectionKernelParams {
   float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
   uint32_t* tile_maxima;  ///< [rows, tiles], as order_key
   ScoreSum* sums;         ///< [rows, blocks]
+  Candidate* candidates;  ///< [rows, kCandidates], in rising order of positions
+  CandidateSum* candidate_sums;  ///< [rows]
+  bool scores_overlap;           ///< the launch before is none that the scores depend on
   int32_t tiles, blocks;
   int32_t query_tokens, num_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;
@@ -42,6 +58,31 @@ struct SelectionKernelParams {
   }
 };
 
+/// What belongs to a row [batch, query_tokens, R].
+struct SelectionRow {
+  int32_t index, sequence, token, head;
+  float p;
+  uint32_t least, most;
+  int32_t far_end = 0;
+
+  /// From what the host knows.
+  __device__ SelectionRow(const SelectionKernelParams& params, int32_t row)
+      : index(row),
+        sequence(row / (params.query_tokens * params.num_selected_heads)),
+        token(row / params.num_selected_heads % params.query_tokens) {
+    const int32_t rank = row % params.num_selected_heads;
+    head = params.heads[rank];
+    p = params.p[rank];
+    least = params.min_tokens[rank];
+    most = params.max_tokens[rank];
+  }
+  __device__ void find_end(const SelectionKernelParams& params) { far_end = params.far_end(sequence, token); }
+  __device__ uint32_t far_count(const SelectionKernelParams& params) const {
+    return static_cast<uint32_t>(max(0, far_end - params.sink_tokens));
+  }
+};
+
+inline constexpr uint32_t kNoScore = 0x007fffffu;  ///< order_key(-inf)
 /// Unsigned keys in the order of the floats (no NaN; both zeros are equal).
 __device__ inline uint32_t order_key(float value) {
   const uint32_t bits = __float_as_uint(value + 0.0f);
