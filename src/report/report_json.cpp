@@ -110,7 +110,9 @@ void read_field(const JsonObject& object, const char* key, T& field) {
   const bool present = object.raw().contains(key);
   if constexpr (is_optional<T>) {
     if (object.has(key)) {
-      read_field(object, key, field.emplace());
+      typename T::value_type value{};
+      read_field(object, key, value);
+      field = std::move(value);
     }
   } else if (!present) {
     throw object.error(key, "missing");

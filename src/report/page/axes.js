@@ -83,7 +83,8 @@ function frame(width, height, x, y) {
   marks.push(svg("text", { class: "title", x: 0, y: 11 }, y.title),
     svg("line", { class: "axis", x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom }));
   if (x) {
-    marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6, "text-anchor": "middle" },
+    marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6,
+      "text-anchor": "middle" },
       x.title));
   }
   return { inner, toX, toY, marks };

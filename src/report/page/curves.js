@@ -5,7 +5,8 @@ const SHAPES = {
   circle: (x, y, r) => svg("circle", { cx: x, cy: y, r }),
   square: (x, y, r) => svg("rect", { x: x - 0.9 * r, y: y - 0.9 * r, width: 1.8 * r, height: 1.8 * r }),
   triangle: (x, y, r) => svg("path", { d: `M${x} ${y - 1.2 * r}L${x + 1.15 * r} ${y + 0.9 * r}H${x - 1.15 * r}Z` }),
-  diamond: (x, y, r) => svg("path", { d: `M${x} ${y - 1.3 * r}L${x + 1.3 * r} ${y}L${x} ${y + 1.3 * r}L${x - 1.3 * r} ${y}Z` }),
+  diamond: (x, y, r) =>
+    svg("path", { d: `M${x} ${y - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}Z` }),
 };
 
 function shape(series, x, y, radius = 4) {
@@ -46,7 +47,8 @@ function costChart(width, { series, chosen, target, limit, x, y }) {
   const marks = [...axes.marks], items = [];
   if (target > 0) {
     marks.push(svg("line", { class: "target", x1: inner.left, x2: inner.right, y1: toY(target), y2: toY(target) }),
-      svg("text", { class: "remark", x: inner.right - 4, y: toY(target) - 5, "text-anchor": "end" }, `target ${y.format(target)}`));
+      svg("text", { class: "remark", x: inner.right - 4, y: toY(target) - 5, "text-anchor": "end" },
+        `target ${y.format(target)}`));
   }
   if (limit) {
     marks.push(svg("line", { class: "limit", x1: toX(limit.x), x2: toX(limit.x), y1: inner.top, y2: inner.bottom }),
@@ -66,7 +68,8 @@ function costChart(width, { series, chosen, target, limit, x, y }) {
     const at = [toX(chosen.x), toY(chosen.y)];
     const left = at[0] > (inner.left + inner.right) / 2;
     marks.push(shape(chosen.series, at[0], at[1], 4.2), svg("circle", { class: "chosen", cx: at[0], cy: at[1], r: 9 }),
-      svg("text", { class: "remark strong", x: at[0] + (left ? -13 : 13), y: at[1] + 16, "text-anchor": left ? "end" : "start" },
+      svg("text", { class: "remark strong", x: at[0] + (left ? -13 : 13), y: at[1] + 16,
+        "text-anchor": left ? "end" : "start" },
         "chosen"));
     items.push({ x: at[0], y: at[1], text: ["chosen", ...chosen.text] });
   }
@@ -82,7 +85,7 @@ function smoothed(values, reach) {
   });
 }
 
-/** Values by step. series: [{name, colour, line, values: [one for each step]}]; long ones also smoothed, then in bold. */
+/** Values by step. series: [{name, colour, line, values: [one for each step]}]; long ones are smoothed, too, in bold. */
 function stepChart(width, { steps, series, title }) {
   const height = width < 480 ? 220 : 240;
   const values = series.flatMap((one) => one.values);

@@ -30,8 +30,8 @@ function heatMap(width, { values, chosen, groupSize, text, format }) {
       marks.push(svg("rect", { class: "heat base", ...place }),
         svg("rect", { class: "heat", ...place, "fill-opacity": strength.toFixed(3) }));
       if (cell >= 34) {
-        marks.push(svg("text", { class: `value ${strength > 0.5 ? "on" : ""}`, x: x(head) + cell / 2, y: y(layer) + row / 2 + 4,
-          "text-anchor": "middle" }, known(value) ? format(value) : ""));
+        marks.push(svg("text", { class: `value ${strength > 0.5 ? "on" : ""}`, x: x(head) + cell / 2,
+          y: y(layer) + row / 2 + 4, "text-anchor": "middle" }, known(value) ? format(value) : ""));
       }
       if (chosen[layer].includes(head)) {
         outlines.push(svg("rect", { class: cell >= 8 ? "picked" : "picked thin", ...place }));
@@ -51,12 +51,13 @@ function heatLegend(highest, outlined) {
 }
 
 /**
- * One column for each head. heads: [{name, value, from, text}]: a bar from 0 to value, or where there is a `from` a line
- * from there to value with a marker at each end. lines: [{value, text}] across.
+ * One column for each head. heads: [{name, value, from, text}]: a bar from 0 to value, or where there is a `from` a
+ * line from there to value with a marker at each end. lines: [{value, text}] across.
  */
 function headColumns(width, { heads, lines = [], title, format }) {
   const height = width < 480 ? 240 : 280;
-  const values = [...heads.flatMap((head) => [head.value, head.from]), ...lines.map((line) => line.value)].filter(known);
+  const values = [...heads.flatMap((head) => [head.value, head.from]),
+    ...lines.map((line) => line.value)].filter(known);
   const axes = frame(width, height, null, { scale: scale(values, "linear", { zero: true }), title, format });
   const { inner, toY } = axes;
   const column = (inner.right - inner.left) / heads.length;
@@ -79,10 +80,12 @@ function headColumns(width, { heads, lines = [], title, format }) {
     items.push({ x, y: toY(head.value), text: head.text });
   });
   for (const line of lines) {
-    marks.push(svg("line", { class: "target", x1: inner.left, x2: inner.right, y1: toY(line.value), y2: toY(line.value) }),
+    marks.push(svg("line", { class: "target", x1: inner.left, x2: inner.right, y1: toY(line.value),
+      y2: toY(line.value) }),
       svg("text", { class: "remark", x: inner.right - 4, y: toY(line.value) - 5, "text-anchor": "end" }, line.text));
   }
   const places = column >= 30 ? "layer.head" : `${heads.length} retrieval heads, sorted`;
-  marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6, "text-anchor": "middle" }, places));
+  marks.push(svg("text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6, "text-anchor": "middle" },
+    places));
   return { picture: picture(width, height, marks), items, nearest: "x" };
 }

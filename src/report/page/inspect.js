@@ -1,8 +1,8 @@
 // Reading single values off a chart.
 
 /**
- * Shows the item under the pointer (or nearest to it), and lets the arrow keys walk from item to item once the chart has
- * the focus. items: [{x, y, width, height, text: [lines]}] in the picture's units, width and height only where the item
+ * Shows the item under the pointer (or nearest to it), and lets the arrow keys walk from item to item once the chart
+ * has the focus. items: [{x, y, width, height, text: [lines]}] in the picture's units, width and height only where the item
  * is a cell; columns: how many of them make a row (arrow up and down go by rows); nearest: "x" compares x alone.
  */
 function inspect(box, { picture, items, columns = 1, nearest = "both" }) {

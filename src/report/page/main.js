@@ -11,7 +11,8 @@ function validationSection({ validation, model }) {
 
 function runSection({ stages, environment, recipe }) {
   const settings = flattened(recipe);
-  const versions = [["retrosparse", environment.retrosparse], ["torch", environment.torch], ["dtype", environment.dtype],
+  const versions = [["retrosparse", environment.retrosparse], ["torch", environment.torch],
+    ["dtype", environment.dtype],
     ["device", environment.device], ["processes", environment.processes]];
   return [stages.length > 0 ? stageTable(stages) : html("p", { class: "absent" }, "No stage was timed."),
     html("div", { class: "columns" },
@@ -23,12 +24,16 @@ function runSection({ stages, environment, recipe }) {
 }
 
 const SECTIONS = [
-  { id: "tasks", title: "Quality", part: "validation", draw: validationSection, absent: "The converted model was not validated." },
-  { id: "selection", title: "Selection", part: "selection", draw: selectionSection, absent: "The selection was not calibrated." },
+  { id: "tasks", title: "Quality", part: "validation", draw: validationSection,
+    absent: "The converted model was not validated." },
+  { id: "selection", title: "Selection", part: "selection", draw: selectionSection,
+    absent: "The selection was not calibrated." },
   { id: "heads", title: "Heads", part: "profile", draw: profileSection, absent: "The heads were not profiled." },
-  { id: "prefill", title: "Prefill", part: "prefill", draw: prefillSection, absent: "Sparse prefill was not calibrated." },
+  { id: "prefill", title: "Prefill", part: "prefill", draw: prefillSection,
+    absent: "Sparse prefill was not calibrated." },
   { id: "index", title: "Stage 1: index and gates", part: "train", draw: trainSection, absent: "Stage 1 was not run." },
-  { id: "distill", title: "Stage 2: distillation", part: "distill", draw: distillSection, absent: "Stage 2 was not run." },
+  { id: "distill", title: "Stage 2: distillation", part: "distill", draw: distillSection,
+    absent: "Stage 2 was not run." },
   { id: "run", title: "Run", part: null, draw: runSection },
 ];
 

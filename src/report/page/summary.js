@@ -74,7 +74,8 @@ function verdict(report) {
     `${percent(reference.accuracy)} before it`)];
   const available = report.selection?.far_available;
   if (known(sparse.far_tokens) && available > 0) {
-    parts.push(` – while a retrieval head reads ${share(sparse.far_tokens / available)} of what lies beyond its window`);
+    const read = share(sparse.far_tokens / available);
+    parts.push(` – while a retrieval head reads ${read} of what lies beyond its window`);
   }
   if (dense) {
     parts.push(`, and the cache takes ${share(cacheBytes(sparse) / cacheBytes(dense))} of its former size`);
@@ -92,14 +93,16 @@ function header({ model, environment, created }) {
     `${environment.dtype} on ${environment.device}${environment.processes > 1 ? ` × ${environment.processes}` : ""}`,
     created.replace("T", " ").replace(/:\d\dZ$/, " UTC"),
   ];
-  return html("header", {}, html("p", { class: "eyebrow" }, "RetroSparse conversion report"), html("h1", {}, model.name),
+  return html("header", {}, html("p", { class: "eyebrow" }, "RetroSparse conversion report"),
+    html("h1", {}, model.name),
     html("ul", { class: "facts" }, facts.map((fact) => html("li", {}, fact))));
 }
 
 function summary(report) {
   const variants = report.validation?.variants ?? {};
   const cards = [
-    accuracyCard(variants, report.selection), klCard(variants, report.selection), tokensCard(variants, report.selection),
+    accuracyCard(variants, report.selection), klCard(variants, report.selection),
+    tokensCard(variants, report.selection),
     cacheCard(variants, report.model), timeCard(report.stages, report.environment),
   ].filter((one) => one);
   return [verdict(report), cards.length > 0 ? html("dl", { class: "cards" }, cards) : null];

@@ -4,7 +4,7 @@ const VARIANTS = [
   { key: "dense", name: "dense", about: "the model as it came" },
   { key: "plan", name: "plan", about: "local heads windowed, retrieval heads dense" },
   { key: "sparse", name: "sparse", about: "the converted model" },
-  { key: "paper", name: "paper's rule", about: "the converted model, picking by top-p over all keys (arXiv 2605.16928)" },
+  { key: "paper", name: "paper's rule", about: "the converted model with top-p over all keys (arXiv 2605.16928)" },
 ];
 
 /** What distinguishes the best cells of a row: nothing where all are equally good or only one is there. */
@@ -16,13 +16,15 @@ function bestOf(values, shown, better) {
 }
 
 function cell(text, best) {
-  return html("td", { class: best ? "best" : null }, best ? html("span", { class: "badge", "aria-hidden": true }, "●") : null,
+  return html("td", { class: best ? "best" : null },
+    best ? html("span", { class: "badge", "aria-hidden": true }, "●") : null,
     text, best ? spoken(" (best)") : null);
 }
 
 function comparisonRow(name, values, shown, better) {
   const best = better ? bestOf(values, shown, better) : values.map(() => false);
-  return html("tr", {}, html("th", { scope: "row" }, name), values.map((value, index) => cell(shown(value), best[index])));
+  return html("tr", {}, html("th", { scope: "row" }, name),
+    values.map((value, index) => cell(shown(value), best[index])));
 }
 
 /** Tasks and totals by model; the best of each row is marked. */
@@ -83,7 +85,8 @@ function stageTable(stages) {
   const total = totals(stages);
   const longest = Math.max(...stages.map((stage) => stage.seconds), 1e-9);
   const time = (stage) => html("span", { class: "timed" },
-    html("span", { class: "length", "aria-hidden": true, style: `--part: ${stage.seconds / longest}` }), duration(stage.seconds));
+    html("span", { class: "length", "aria-hidden": true, style: `--part: ${stage.seconds / longest}` }),
+    duration(stage.seconds));
   const rows = stages.map((stage) => [
     [stage.name, stage.reused ? html("small", {}, "from an earlier run") : null], time(stage),
     duration(stage.predicted_seconds), besidePrediction(stage.peak_bytes, stage.predicted_peak_bytes, bytes),

@@ -7,14 +7,16 @@ function headLosses(heads) {
   const end = { name: "at the end", colour: "blue", shape: "circle" };
   return figure({
     title: "What each head's index misses",
-    note: `Far KL of each retrieval head before and after: ${decimal(mean("start_kl"))} → ${decimal(mean("end_kl"))} on average.`,
+    note: "Far KL of each retrieval head before and after: " +
+      `${decimal(mean("start_kl"))} → ${decimal(mean("end_kl"))} on average.`,
     label: `Far KL of ${plural(heads.length, "retrieval head")}, mean ${decimal(mean("start_kl"))} at the start and ` +
       `${decimal(mean("end_kl"))} at the end`,
     legend: legend([start, end]),
     draw: (width) => headColumns(width, {
       heads: sorted.map((head) => ({
         name: headName(head.layer, head.head), value: head.end_kl, from: head.start_kl,
-        text: [`layer ${head.layer}, head ${head.head}`, `start ${decimal(head.start_kl)}`, `end ${decimal(head.end_kl)}`],
+        text: [`layer ${head.layer}, head ${head.head}`, `start ${decimal(head.start_kl)}`,
+          `end ${decimal(head.end_kl)}`],
       })),
       title: "KL, nats", format: decimal,
     }),
@@ -36,7 +38,8 @@ function trainSection(report) {
     "The weights of the model were frozen.";
   if (steps.length === 0) {
     return [html("p", {}, `Training-free: the index of ${dim} dimensions is used as it was initialised, `,
-      initialisation === "rope" ? "from the slowest rotary pairs." : "at random."), heads.length > 0 ? headLosses(heads) : null];
+      initialisation === "rope" ? "from the slowest rotary pairs." : "at random."),
+      heads.length > 0 ? headLosses(heads) : null];
   }
   const small = (title, series, unit, note) => figure({
     title, note, label: `${title} over ${plural(steps.length, "step")}`,
@@ -50,7 +53,8 @@ function trainSection(report) {
       label: `KL by step, from ${decimal(first.kl)} to ${decimal(last.kl)}`,
       legend: legend(kl),
       draw: (width) => stepChart(width, { steps: of("step"), series: kl, title: "KL, nats" }),
-      data: numbers("All steps", () => table(["Step", "KL", "Unweighted", "Gate loss", "Learning rate", "Gradient norm"],
+      data: numbers("All steps", () => table(["Step", "KL", "Unweighted", "Gate loss", "Learning rate",
+        "Gradient norm"],
         steps.map((step) => [integer(step.step), decimal(step.kl), decimal(step.unweighted_kl), decimal(step.gate_loss),
           decimal(step.learning_rate), decimal(step.gradient_norm)]))),
     }),
@@ -62,11 +66,13 @@ function trainSection(report) {
 function distillSection(report) {
   const { steps, held_out_kl_before: before, held_out_kl_after: after } = report.distill;
   if (steps.length === 0) {
-    return [html("p", { class: "absent" }, "0 steps were asked for: the weights of the model are those that it came with.")];
+    return [html("p", { class: "absent" },
+      "0 steps were asked for: the weights of the model are those that it came with.")];
   }
   const change = known(before) && known(after)
     ? html("p", { class: "change" }, "KL of the sparse model from the dense teacher on documents not trained on: ",
-      html("strong", { class: "whole" }, `${decimal(before)} → ${decimal(after)}`), ` (${after <= before ? "−" : "+"}` +
+      html("strong", { class: "whole" }, `${decimal(before)} → ${decimal(after)}`),
+      ` (${after <= before ? "−" : "+"}` +
         `${Math.abs(100 * (after / before - 1)).toFixed(0)} %) in ${plural(steps.length, "step")}.`)
     : html("p", {}, `${plural(steps.length, "step")}; no held-out documents were measured.`);
   const series = [{ name: "loss", colour: "blue", values: steps.map((step) => step.loss) }];
