@@ -20,7 +20,7 @@ namespace {
 
 /// A text in which each of the placeholders stands.
 std::string pattern(const YamlObject& yaml, const std::string& key, std::initializer_list<std::string_view> needed) {
-  const auto text = yaml.get<std::string>(key);
+  auto text = yaml.get<std::string>(key);
   for (const std::string_view placeholder : needed) {
     if (text.find(placeholder) == text.npos) {
       throw yaml.error(key, fmt::format("the text lacks the placeholder {}", placeholder))

@@ -14,7 +14,7 @@ from conftest import NANO, ROOT, shared
 
 BOOKS = ROOT / "examples" / "text" / "books.txt.xz"
 # How far below the accuracy of eval.json that of six other samples may lie.
-MARGIN = dict(niah1=0.02, niah8=0.02, niah32=0.02, mq=0.02, kv=0.01, copy=0.03, mv=0.06, vt=0.1)
+MARGIN = dict(niah1=0.02, niah8=0.02, niah32=0.03, mq=0.02, kv=0.01, copy=0.03, mv=0.06, vt=0.1)
 
 
 def samples_of(retrosparse, folder, *options):
@@ -53,7 +53,7 @@ def test_mini_answers(task, retrosparse):
     folder = shared("models/mini")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     expected = json.loads((folder / "eval.json").read_text())["4096"][task][0]
-    samples = samples_of(retrosparse, folder, "--task", task, "--length", 4096, "--samples", 3)
+    samples = samples_of(retrosparse, folder, "--task", task, "--length", 4096, "--samples", 6)
     assert answer_accuracy(model, samples) >= expected - MARGIN[task]
 
 
