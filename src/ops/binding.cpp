@@ -50,6 +50,14 @@ void require_device(const at::Tensor& tensor, at::Device device, std::string_vie
   }
 }
 
+void require_tensor(const at::Tensor& tensor, at::ScalarType dtype, at::IntArrayRef sizes, at::Device device,
+                    std::string_view operation, std::string_view argument) {
+  if (!tensor.defined() || tensor.scalar_type() != dtype || tensor.sizes() != sizes) {
+    reject(operation, argument, fmt::format("{} [{}]", c10::toString(dtype), fmt::join(sizes, ", ")), describe(tensor));
+  }
+  require_device(tensor, device, operation, argument);
+}
+
 bool needs_gradient(const at::Tensor& tensor) {
   return at::GradMode::is_enabled() && tensor.requires_grad();
 }

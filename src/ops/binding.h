@@ -28,6 +28,10 @@ kernels::Dtype kernel_dtype(const at::Tensor& tensor, std::string_view operation
 /// Rejects an argument that is not on `device`, or a device that this build has no kernels for.
 void require_device(const at::Tensor& tensor, at::Device device, std::string_view operation, std::string_view argument);
 
+/// Rejects a tensor of another dtype, other sizes or on another device.
+void require_tensor(const at::Tensor& tensor, at::ScalarType dtype, at::IntArrayRef sizes, at::Device device,
+                    std::string_view operation, std::string_view argument);
+
 /// Whether the operation is to be recorded for backward().
 bool needs_gradient(const at::Tensor& tensor);
 
