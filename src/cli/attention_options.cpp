@@ -85,13 +85,7 @@ std::optional<SelectionCounts> ChosenAttention::counts() const {
   if (sparse_ == nullptr) {
     return std::nullopt;
   }
-  SelectionCounts total;
-  for (const SelectionCounts& layer : sparse_->counts()) {
-    total.rows += layer.rows;
-    total.far_tokens += layer.far_tokens;
-    total.far_available += layer.far_available;
-  }
-  return total;
+  return total(sparse_->counts());
 }
 
 void add_attention_options(CLI::App& command, AttentionOptions& options) {

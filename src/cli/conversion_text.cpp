@@ -49,8 +49,8 @@ std::string describe_conversion(const ConvertedModel& model) {
   text += field("local heads see",
                 fmt::format("the first {} tokens and the latest {}", plan.local.sink_tokens, plan.local.window));
   text += field("index", fmt::format("{} numbers per token and key/value group", model.sparse.indexer.index_dim));
-  text += field("prefill", model.prefill.mode == PrefillMode::kTiles
-                               ? fmt::format("tiles, tile_share {:g}", model.prefill.tile_share)
+  text += field("prefill", model.sparse.prefill.mode == PrefillMode::kTiles
+                               ? fmt::format("tiles, tile_share {:g}", model.sparse.prefill.tile_share)
                                : "retrieval heads dense");
   text += field("selection", name_of(model.sparse.selection.rule));
   return plan.num_retrieval_heads() == 0 ? text : text + gate_table(model.sparse);

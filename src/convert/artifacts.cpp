@@ -48,8 +48,8 @@ ConvertedModel read_trained_model(const Workspace& workspace) {
   }
   sparse.indexer.load(tensors);
   sparse.selection = SelectionSettings::uniform(sparse.plan, recipe.selection.rule, recipe.selection.gate);
-  model.prefill.mode = recipe.prefill.mode == RecipePrefill::kTiles ? PrefillMode::kTiles : PrefillMode::kDense;
-  model.prefill.tile_share = recipe.prefill.tile_share;
+  model.sparse.prefill.mode = recipe.prefill.mode == RecipePrefill::kTiles ? PrefillMode::kTiles : PrefillMode::kDense;
+  model.sparse.prefill.tile_share = recipe.prefill.tile_share;
   return model;
 }
 
@@ -62,7 +62,7 @@ ConvertedModel read_calibrated_model(const Workspace& workspace) {
     throw gates.error("retrosparse.retrieval_heads", "gates of another head plan");
   }
   model.sparse.selection = chosen.sparse.selection;
-  model.prefill = chosen.prefill;
+  model.sparse.prefill = chosen.sparse.prefill;
   return model;
 }
 

@@ -104,7 +104,7 @@ void run_calibrate(Workspace& workspace) {
     sparse.selection = std::move(chosen.selection);
   }
   Report::Prefill& prefill = report.prefill.emplace();
-  prefill.mode = model.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense";
+  prefill.mode = model.sparse.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense";
   write_gates(model, workspace.folder("calibrate") / "gates.json");
   write_results(report, workspace.folder("calibrate") / "results.json");
 }

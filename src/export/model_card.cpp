@@ -56,9 +56,9 @@ std::string settings_table(const ExportInput& input) {
   text += fmt::format("| index | {} numbers per token and key/value group with a retrieval head |\n",
                       model.indexer.index_dim);
   text += fmt::format("| far tokens per retrieval head when decoding | {} |\n", selection_text(model));
-  if (input.converted.prefill.mode == PrefillMode::kTiles) {
+  if (input.converted.sparse.prefill.mode == PrefillMode::kTiles) {
     text += fmt::format("| retrieval heads when reading a prompt | tiles, `tile_share` {:g} |\n",
-                        input.converted.prefill.tile_share);
+                        input.converted.sparse.prefill.tile_share);
   } else {
     text += "| retrieval heads when reading a prompt | dense |\n";
   }

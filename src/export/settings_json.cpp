@@ -161,8 +161,8 @@ nlohmann::ordered_json settings_json(const ConvertedModel& model) {
           {"selection", name_of(model.sparse.selection.rule)},
           {"gates", gates},
           {"prefill",
-           {{"mode", model.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense"},
-            {"tile_share", model.prefill.tile_share}}}};
+           {{"mode", model.sparse.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense"},
+            {"tile_share", model.sparse.prefill.tile_share}}}};
 }
 
 ConvertedModel parse_settings(const JsonObject& json, const ModelConfig& config, at::Device device) {
@@ -176,7 +176,7 @@ ConvertedModel parse_settings(const JsonObject& json, const ModelConfig& config,
   model.sparse.selection = parse_selection(json, config, model.sparse.plan);
   model.sparse.indexer =
       Indexer::allocate(model.sparse.plan, config.head_dim, integer(json, "index_dim", 1, kMaxIndexDim), device);
-  model.prefill = parse_prefill(json.object("prefill"));
+  model.sparse.prefill = parse_prefill(json.object("prefill"));
   return model;
 }
 

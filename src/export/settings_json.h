@@ -7,22 +7,9 @@
 
 namespace retrosparse {
 
-/// How retrieval heads read a prompt.
-enum class PrefillMode {
-  kDense,  ///< every key
-  kTiles,  ///< of the far keys only those tiles in which the index expects a key with more than tile_share of the mass
-};
-
-struct PrefillSettings {
-  PrefillMode mode = PrefillMode::kDense;
-  double tile_share = 0.02;  ///< in (0, 1]; counts for kTiles
-  bool operator==(const PrefillSettings&) const = default;
-};
-
 /// All that a converted model is beside its weights.
 struct ConvertedModel {
   SparseModel sparse;
-  PrefillSettings prefill;
 };
 
 /// The key "retrosparse" of config.json:

@@ -21,6 +21,8 @@ struct LayerIndexer {
   at::Tensor group_of_head;            ///< int64 [R]: which row of groups a head belongs to
 
   int64_t num_heads() const { return static_cast<int64_t>(heads.size()); }
+  /// The key/value head that each head reads: int64 [R].
+  at::Tensor key_heads() const { return group_index.index_select(0, group_of_head); }
 
   /// [R, n, r] float32 of q_pre_rope [n, H, D].
   at::Tensor queries(const at::Tensor& q_pre_rope) const;

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "sparse/tile_attention.h"
+
 namespace retrosparse {
 namespace {
 
@@ -62,10 +64,21 @@ SelectionSettings SelectionSettings::uniform(const HeadPlan& plan, SelectionRule
   return settings;
 }
 
+SelectionCounts total(const HeadCounts& counts) {
+  SelectionCounts sum;
+  for (const std::vector<SelectionCounts>& layer : counts) {
+    for (const SelectionCounts& head : layer) {
+      sum.add(head);
+    }
+  }
+  return sum;
+}
+
 SparseAttention::SparseAttention(const SparseModel& model)
     : model_(model),
       selection_(model.selection),
-      prefill_(
+      prefill_(model.prefill),
+      dense_prefill_(
           model.plan.windows(), model.plan.num_key_value_heads,
           model.indexer.projections().empty() ? at::Device(at::kCPU) : model.indexer.projections().front().device()),
       index_(model.indexer.layers.size()) {
@@ -73,7 +86,11 @@ SparseAttention::SparseAttention(const SparseModel& model)
 }
 
 void SparseAttention::reset_counts() {
-  counts_.assign(model_.indexer.layers.size(), {});
+  counts_.clear();
+  for (const LayerIndexer& layer : model_.indexer.layers) {
+    counts_.emplace_back(layer.heads.size());
+  }
+  tile_counts_ = {};
 }
 
 at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
@@ -95,52 +112,82 @@ at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   return cache.keys.narrow(1, 0, new_length);
 }
 
-at::Tensor SparseAttention::sparse_block(const AttentionInput& input, const at::Tensor& index_keys) {
+PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& input, const at::Tensor& index_keys,
+                                                        const at::Tensor& lse_local) {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
+  const SelectedTiles tiles =
+      select_tiles(layer, {layer.queries(input.q_pre_rope), index_keys, lse_local, layer.gate(input.q_pre_rope)},
+                   model_.plan.local, prefill_.tile_share);
+  tile_counts_.add(tiles.counts);
+  return attend_tiles(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale, layer.key_heads(),
+                      tiles, model_.plan.local);
+}
+
+PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
+                                                       const at::Tensor& lse_local) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   const LocalWindow local = model_.plan.local;
-  const PartialAttention near = attend_local(input.q, input.k, input.v, input.scale, local);
   const int64_t num_keys = input.k.size(0);
-  if (layer.heads.empty() || num_keys <= local.window + local.sink_tokens) {
-    return near.out;
-  }
-  const PartialAttention near_of_heads{near.out.index_select(1, layer.head_index),
-                                       near.lse.index_select(1, layer.head_index)};
   const at::Tensor key = at::arange(num_keys, layer.head_index.options()).unsqueeze(0);
   const at::Tensor query = at::arange(input.first_position, num_keys, layer.head_index.options()).unsqueeze(1);
   SelectionInput selection;
   selection.far = key.ge(local.sink_tokens).logical_and(key.le(query - local.window));
   selection.scores =
       layer.scores(layer.queries(input.q_pre_rope), index_keys).masked_fill(key.gt(query).unsqueeze(0), kMinusInfinity);
-  selection.lse_local = near_of_heads.lse.transpose(0, 1);
+  selection.lse_local = lse_local;
   selection.gate = layer.gate(input.q_pre_rope);
   const PickedTokens picked =
       select_tokens(selection, selection_.rule, selection_.gates[static_cast<size_t>(input.layer)]);
   if (observe_picks_) {
     observe_picks_(input.layer, input.first_position, picked);
   }
-  SelectionCounts& counts = counts_[static_cast<size_t>(input.layer)];
-  counts.rows += picked.counts.numel();
-  counts.far_tokens += picked.counts.sum().item<int64_t>();
-  counts.far_available += selection.far.sum().item<int64_t>() * layer.num_heads();
-  const PartialAttention far = attend_picked(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale,
-                                             layer.group_index.index_select(0, layer.group_of_head), picked);
-  return near.out.index_copy(1, layer.head_index, merge(near_of_heads, far).out);
+  count(input.layer, picked, selection.far.sum().item<int64_t>());
+  return attend_picked(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale, layer.key_heads(),
+                       picked);
+}
+
+void SparseAttention::count(int64_t layer, const PickedTokens& picked, int64_t far_available) {
+  const at::Tensor far_tokens = picked.counts.sum(1).cpu();
+  std::vector<SelectionCounts>& heads = counts_[static_cast<size_t>(layer)];
+  for (size_t place = 0; place < heads.size(); ++place) {
+    heads[place].add({picked.counts.size(1), far_tokens[static_cast<int64_t>(place)].item<int64_t>(), far_available});
+  }
+}
+
+at::Tensor SparseAttention::attend_near_and(FarAttention far, const AttentionInput& input,
+                                            const at::Tensor& index_keys) {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
+  const LocalWindow local = model_.plan.local;
+  const PartialAttention near = attend_local(input.q, input.k, input.v, input.scale, local);
+  if (layer.heads.empty() || input.k.size(0) <= local.window + local.sink_tokens) {
+    return near.out;
+  }
+  const PartialAttention near_of_heads{near.out.index_select(1, layer.head_index),
+                                       near.lse.index_select(1, layer.head_index)};
+  const PartialAttention far_of_heads = (this->*far)(input, index_keys, near_of_heads.lse.transpose(0, 1));
+  return near.out.index_copy(1, layer.head_index, merge(near_of_heads, far_of_heads).out);
 }
 
 at::Tensor SparseAttention::forward(const AttentionInput& input) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   const at::Tensor index_keys = layer.heads.empty() ? at::Tensor() : append_index_keys(input);
+  const auto keys_of = [&](const AttentionInput& rows) {
+    return layer.heads.empty() ? at::Tensor() : index_keys.narrow(1, 0, rows.k.size(0));
+  };
   const int64_t num_new = input.q.size(0);
   const int64_t sparse_row = std::clamp<int64_t>(sparse_from_ - input.first_position, 0, num_new);
   std::vector<at::Tensor> outs;
   if (sparse_row > 0) {
-    outs.push_back(prefill_.forward(rows_of(input, 0, sparse_row)));
+    const AttentionInput rows = rows_of(input, 0, sparse_row);
+    outs.push_back(prefill_.mode == PrefillMode::kDense
+                       ? dense_prefill_.forward(rows)
+                       : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }
   const int64_t width = std::max<int64_t>(layer.num_heads(), 1) * input.k.size(0);
   const int64_t block = std::clamp<int64_t>(kScratch / width, 1, num_new);
   for (int64_t row = sparse_row; row < num_new; row += block) {
     const AttentionInput rows = rows_of(input, row, std::min(block, num_new - row));
-    outs.push_back(sparse_block(rows, layer.heads.empty() ? index_keys : index_keys.narrow(1, 0, rows.k.size(0))));
+    outs.push_back(attend_near_and(&SparseAttention::attend_picked_tokens, rows, keys_of(rows)));
   }
   return outs.size() == 1 ? outs.front() : at::cat(outs);
 }

@@ -12,7 +12,9 @@
 #include "model/planned_attention.h"
 #include "sparse/head_plan.h"
 #include "sparse/indexer.h"
+#include "sparse/prefill_settings.h"
 #include "sparse/selection.h"
+#include "sparse/tile_selection.h"
 
 namespace retrosparse {
 
@@ -30,11 +32,12 @@ struct SparseModel {
   HeadPlan plan;
   Indexer indexer;
   SelectionSettings selection;
+  PrefillSettings prefill;
 };
 
-/// How much the sparse rows picked.
+/// How much the sparse rows of one retrieval head, or of several, picked.
 struct SelectionCounts {
-  int64_t rows = 0;           ///< rows x retrieval heads
+  int64_t rows = 0;           ///< of each head, sum
   int64_t far_tokens = 0;     ///< picked, sum
   int64_t far_available = 0;  ///< far keys that there were, sum
   void add(const SelectionCounts& other) {
@@ -45,15 +48,21 @@ struct SelectionCounts {
   double mean() const { return rows == 0 ? 0 : static_cast<double>(far_tokens) / static_cast<double>(rows); }
 };
 
+/// The same for each head: [layer][its retrieval heads].
+using HeadCounts = std::vector<std::vector<SelectionCounts>>;
+
+/// The sum over all heads.
+SelectionCounts total(const HeadCounts& counts);
+
 /// Exact attention of n queries [n, R, D] over the keys [S, K, D] that they picked; group_of_head int64 [R]: the key
 /// head that each reads. A row without picks has lse = -inf and out = 0.
 PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                                const at::Tensor& group_of_head, const PickedTokens& picked);
 
-/// The converted model: local heads see sinks and window; retrieval heads are dense in prefill, and for sparse rows see
-/// sinks, window and the far tokens that their index picks. Plain tensor code, no gradients. One object serves one
-/// sequence at a time: it keeps the index keys beside the KV cache, and forgets them when a sequence starts anew at
-/// position 0.
+/// The converted model: local heads see sinks and window. Retrieval heads are dense in prefill, or see sinks, window
+/// and the far keys of the tiles that their index selects; for sparse rows they see sinks, window and the far tokens
+/// that their index picks. Plain tensor code, no gradients. One object serves one sequence at a time: it keeps the
+/// index keys beside the KV cache, and forgets them when a sequence starts anew at position 0.
 class SparseAttention : public Attention {
  public:
   /// `model` must outlive this object.
@@ -66,14 +75,18 @@ class SparseAttention : public Attention {
   /// Picks by other settings than the model's from now on.
   void set_selection(SelectionSettings selection) { selection_ = std::move(selection); }
 
+  /// Prefills otherwise than the model says from now on.
+  void set_prefill(const PrefillSettings& prefill) { prefill_ = prefill; }
+
   at::Tensor forward(const AttentionInput& input) override;
 
   /// Gets what sparse rows pick from now on: those of a layer from `first_position` on, as select_tokens returns it.
   using PickObserver = std::function<void(int64_t layer, int64_t first_position, const PickedTokens& picked)>;
   void observe_picks(PickObserver observer) { observe_picks_ = std::move(observer); }
 
-  /// Of everything since the last call of reset_counts, by layer.
-  const std::vector<SelectionCounts>& counts() const { return counts_; }
+  /// Of everything since the last call of reset_counts.
+  const HeadCounts& counts() const { return counts_; }
+  const TileCounts& tile_counts() const { return tile_counts_; }
   void reset_counts();
 
  private:
@@ -82,14 +95,24 @@ class SparseAttention : public Attention {
     int64_t length = 0;
   };
   at::Tensor append_index_keys(const AttentionInput& input);
-  at::Tensor sparse_block(const AttentionInput& input, const at::Tensor& index_keys);
+  // How the retrieval heads attend to far keys: by tiles or by tokens. lse_local float32 [R, n].
+  using FarAttention = PartialAttention (SparseAttention::*)(const AttentionInput& input, const at::Tensor& index_keys,
+                                                             const at::Tensor& lse_local);
+  at::Tensor attend_near_and(FarAttention far, const AttentionInput& input, const at::Tensor& index_keys);
+  PartialAttention attend_selected_tiles(const AttentionInput& input, const at::Tensor& index_keys,
+                                         const at::Tensor& lse_local);
+  PartialAttention attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
+                                        const at::Tensor& lse_local);
+  void count(int64_t layer, const PickedTokens& picked, int64_t far_available);
 
   const SparseModel& model_;
   SelectionSettings selection_;
-  PlannedAttention prefill_;
+  PrefillSettings prefill_;
+  PlannedAttention dense_prefill_;
   int64_t sparse_from_ = std::numeric_limits<int64_t>::max();
   std::vector<IndexKeys> index_;
-  std::vector<SelectionCounts> counts_;
+  HeadCounts counts_;
+  TileCounts tile_counts_;
   PickObserver observe_picks_;
 };
 

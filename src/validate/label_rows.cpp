@@ -64,9 +64,7 @@ at::Tensor PrefilledSample::with_selection(const SelectionSettings& selection, S
   attention_.reset_counts();
   const at::Tensor logits = run();
   if (counts != nullptr) {
-    for (const SelectionCounts& layer : attention_.counts()) {
-      counts->add(layer);
-    }
+    counts->add(total(attention_.counts()));
   }
   return logits;
 }

@@ -40,7 +40,7 @@ TEST_F(SettingsJson, ReadsEverything) {
   EXPECT_EQ(sparse.indexer.index_dim, 6);
   EXPECT_EQ(sparse.indexer.layers[2].q_proj.sizes(), (at::IntArrayRef{3, 6, 8}));
   EXPECT_EQ(sparse.indexer.layers[2].k_proj.sizes(), (at::IntArrayRef{2, 6, 8}));
-  EXPECT_EQ(model.prefill, (PrefillSettings{PrefillMode::kTiles, 0.01}));
+  EXPECT_EQ(model.sparse.prefill, (PrefillSettings{PrefillMode::kTiles, 0.01}));
 }
 
 TEST_F(SettingsJson, WritesWhatItReads) {
