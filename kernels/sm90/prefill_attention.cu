@@ -9,18 +9,11 @@
 namespace retrosparse::kernels::sm90 {
 namespace {
 
-#ifndef V_KS
-#define V_KS 2
-#define V_QS 2
-#define V_PP 1
-#endif
-#define VARIANT V_KS, V_QS, V_PP
-template <int kHeadDim_, int kKeyStages_, int kQueryStages_, bool kPingPong_>
+template <int kHeadDim_>
 struct PrefillConfig {
   static constexpr int kHeadDim = kHeadDim_;
-  static constexpr int kQueryStages = kQueryStages_;
-  static constexpr int kKeyStages = kKeyStages_;
-  static constexpr bool kPingPong = kPingPong_;
+  static constexpr int kQueryStages = 2;
+  static constexpr int kKeyStages = 2;
 };
 
 // The block starts with 168 registers for each of its three warpgroups' threads (the most that 65536 allow) and shares
@@ -176,8 +169,8 @@ cudaError_t prefill_attention(const PrefillAttentionParams& params, cudaStream_t
       query_tiles += (params.sequences[s].query_count + kPrefillQueryTile - 1) / kPrefillQueryTile;
     }
     if (kernel.schedule.num_items > 0) {
-      error = params.head_dim == 64 ? launch<PrefillConfig<64, VARIANT>>(kernel, multiprocessors, stream)
-                                    : launch<PrefillConfig<128, VARIANT>>(kernel, multiprocessors, stream);
+      error = params.head_dim == 64 ? launch<PrefillConfig<64>>(kernel, multiprocessors, stream)
+                                    : launch<PrefillConfig<128>>(kernel, multiprocessors, stream);
     }
   }
   return error;

@@ -265,14 +265,10 @@ class PrefillConsumer {
   static constexpr int kFirstTurnBarrier = 1;
   static constexpr int kFirstStoreBarrier = kFirstTurnBarrier + kConsumerWarpgroups;
   __device__ void wait_for_turn() {
-    if constexpr (Config::kPingPong) {
-      named_barrier_sync(kFirstTurnBarrier + warpgroup_, kConsumerThreads);
-    }
+    named_barrier_sync(kFirstTurnBarrier + warpgroup_, kConsumerThreads);
   }
   __device__ void let_other_start() {
-    if constexpr (Config::kPingPong) {
-      named_barrier_arrive(kFirstTurnBarrier + 1 - warpgroup_, kConsumerThreads);
-    }
+    named_barrier_arrive(kFirstTurnBarrier + 1 - warpgroup_, kConsumerThreads);
   }
 
   const PrefillKernelParams& params_;
