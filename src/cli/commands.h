@@ -15,5 +15,6 @@ void add_generate(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_stages(CLI::App& app);  // profile, train, ...: one subcommand for each stage of convert
 void add_recipe(CLI::App& app);
+void add_bench(CLI::App& app);
 
 }  // namespace retrosparse::cli

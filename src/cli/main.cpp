@@ -63,6 +63,7 @@ int run(int argc, char** argv) {
   cli::add_convert(app);
   cli::add_stages(app);
   cli::add_recipe(app);
+  cli::add_bench(app);
   try {
     app.parse(argc, argv);
     return 0;
