@@ -1,4 +1,5 @@
 #include "calibrate/gates.h"
+#include "calibrate/tile_share.h"
 #include "convert/artifacts.h"
 #include "convert/stage.h"
 #include "validate/selection_curve.h"
@@ -104,7 +105,22 @@ void run_calibrate(Workspace& workspace) {
     sparse.selection = std::move(chosen.selection);
   }
   Report::Prefill& prefill = report.prefill.emplace();
-  prefill.mode = model.sparse.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense";
+  prefill.mode = "dense";
+  if (sparse.prefill.mode == PrefillMode::kTiles) {
+    prefill.mode = "tiles";
+    if (recipe.calibrate.enabled) {
+      const CalibratedTileShare tiles =
+          calibrate_tile_share(workspace.dense_model(), sparse, num_samples, sample, recipe.calibrate.tile_shares,
+                               recipe.calibrate.tile_kl_target, chunk);
+      for (const TilePoint& point : tiles.curve) {
+        prefill.points.push_back({point.tile_share, point.counts.density(), point.kl(), point.accuracy()});
+      }
+      prefill.kl_target = recipe.calibrate.tile_kl_target;
+      prefill.target_met = tiles.target_met;
+      sparse.prefill.tile_share = tiles.chosen.tile_share;
+    }
+    prefill.tile_share = sparse.prefill.tile_share;
+  }
   write_gates(model, workspace.folder("calibrate") / "gates.json");
   write_results(report, workspace.folder("calibrate") / "results.json");
 }

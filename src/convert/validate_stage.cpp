@@ -43,8 +43,13 @@ void add_sample(Workspace& workspace, const SparseModel& sparse, const Selection
   const at::Tensor plan = prefilled.with_dense_retrieval();
   sums.dense.add(dense, targets, dense, plan);
   sums.plan.add(plan, targets, dense, plan);
-  sums.sparse.add(prefilled.with_selection(sparse.selection, &sums.sparse.counts), targets, dense, plan);
   sums.paper.add(prefilled.with_selection(paper, &sums.paper.counts), targets, dense, plan);
+  std::optional<PrefilledSample> by_tiles;
+  if (sparse.prefill.mode == PrefillMode::kTiles) {
+    by_tiles.emplace(workspace.converted_model(), sparse, sample.ids, sample.labels, chunk, sparse.prefill);
+  }
+  sums.sparse.add((by_tiles ? *by_tiles : prefilled).with_selection(sparse.selection, &sums.sparse.counts), targets,
+                  dense, plan);
 }
 
 // Bytes of the caches of one sequence: every layer's own groups, not an expectation.

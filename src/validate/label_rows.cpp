@@ -33,17 +33,19 @@ std::vector<int64_t> tail_of(const std::vector<int64_t>& ids, const LabelRows& l
 }  // namespace
 
 PrefilledSample::PrefilledSample(const Model& model, const SparseModel& sparse, const std::vector<int64_t>& ids,
-                                 LabelRows labels, int64_t chunk)
+                                 LabelRows labels, int64_t chunk, const PrefillSettings& prefill)
     : model_(model),
       tail_(tail_of(ids, labels)),
       labels_(std::move(labels)),
       cache_(model.make_cache()),
+      prefill_(prefill),
       attention_(sparse) {
   const c10::InferenceMode inference;
-  attention_.set_sparse_from(kNever);
+  attention_.set_prefill(prefill_);
   cache_.reserve(labels_.rows.back() + 1);
   const at::IntArrayRef prompt = at::IntArrayRef(ids).slice(0, static_cast<size_t>(labels_.first()));
   model_.prefill(prompt, chunk, {.cache = &cache_, .attention = &attention_}, [](int64_t, const at::Tensor&) {});
+  prompt_tiles_ = attention_.tile_counts();
 }
 
 at::Tensor PrefilledSample::run() {
@@ -54,8 +56,21 @@ at::Tensor PrefilledSample::run() {
 }
 
 at::Tensor PrefilledSample::with_dense_retrieval() {
+  attention_.set_prefill({});
   attention_.set_sparse_from(kNever);
   return run();
+}
+
+at::Tensor PrefilledSample::with_prefill(TileCounts* counts) {
+  attention_.set_prefill(prefill_);
+  attention_.set_sparse_from(kNever);
+  attention_.reset_counts();
+  const at::Tensor logits = run();
+  if (counts != nullptr) {
+    counts->add(prompt_tiles_);
+    counts->add(attention_.tile_counts());
+  }
+  return logits;
 }
 
 at::Tensor PrefilledSample::with_selection(const SelectionSettings& selection, SelectionCounts* counts) {

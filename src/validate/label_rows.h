@@ -17,18 +17,23 @@ struct LabelRows {
   int64_t first() const { return rows.front(); }
 };
 
-/// One sample whose prompt has been prefilled once, as the converted model prefills it, so that its label rows can be
-/// run again and again with other selections: a whole curve costs little more than one point.
+/// One sample whose prompt has been prefilled once, so that its label rows can be run again and again with other
+/// selections: a whole curve costs little more than one point.
 class PrefilledSample {
  public:
-  /// Runs the tokens before the first label row. Both references must outlive this object.
+  /// Runs the tokens before the first label row; the retrieval heads read them as `prefill` says, whatever the model's
+  /// own settings are. Both references must outlive this object. Error: label rows that do not fit the sample.
   PrefilledSample(const Model& model, const SparseModel& sparse, const std::vector<int64_t>& ids, LabelRows labels,
-                  int64_t chunk);
+                  int64_t chunk, const PrefillSettings& prefill = {});
 
   const LabelRows& labels() const { return labels_; }
 
-  /// Scores of the label rows, float32 [n, vocab], with the retrieval heads dense: what sparse ones are compared with.
+  /// Scores of the label rows, float32 [n, vocab], with the retrieval heads dense: after a dense prompt what sparse
+  /// ones are compared with.
   at::Tensor with_dense_retrieval();
+
+  /// The same with the label rows prefilled as the prompt was; writes the tiles of both.
+  at::Tensor with_prefill(TileCounts* counts = nullptr);
 
   /// The same with the retrieval heads picking by `selection`; writes what they picked.
   at::Tensor with_selection(const SelectionSettings& selection, SelectionCounts* counts = nullptr);
@@ -40,7 +45,9 @@ class PrefilledSample {
   std::vector<int64_t> tail_;  // ids from the first label row to the last
   LabelRows labels_;
   KvCache cache_;
+  PrefillSettings prefill_;
   SparseAttention attention_;
+  TileCounts prompt_tiles_;
 };
 
 /// The unconverted model's scores of the label rows, float32 [n, vocab]: every head dense.

@@ -33,8 +33,9 @@ struct SelectionCurve {
   std::vector<CurvePoint> points;  ///< in the order of the selections
 };
 
-/// Measures several selections on the same samples: each sample is prefilled once, then its label rows run with dense
-/// retrieval heads and with every selection. Memory holds one sample at a time. `selections` must not be empty.
+/// Measures several selections on the same samples: each sample is prefilled once with dense retrieval heads, then its
+/// label rows run with dense retrieval heads and with every selection. Memory holds one sample at a time. `selections`
+/// must not be empty.
 SelectionCurve measure_selections(const Model& model, const SparseModel& sparse, int64_t num_samples,
                                   const std::function<ScoredSample(int64_t)>& sample,
                                   const std::vector<SelectionSettings>& selections, int64_t chunk);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "model/plain_attention.h"
 #include "model/tiny_model.h"
+#include "validate/tile_curve.h"
 
 namespace retrosparse {
 namespace {
@@ -66,6 +67,43 @@ TEST_F(LabelRowsTest, PickingEverythingIsDense) {
   const at::Tensor dense = sample.with_dense_retrieval(), got = sample.with_selection(all);
   EXPECT_LT(max_difference(got, dense), 1e-4);
   EXPECT_LT(score_rows(got, labels_.targets, dense).kl, 1e-6);
+}
+
+TEST_F(LabelRowsTest, PrefilledByTilesEqualsAWholePassByTiles) {
+  const Model model = load();
+  sparse_.prefill = {PrefillMode::kTiles, 0.1};
+  PrefilledSample sample(model, sparse_, ids_, labels_, 128, sparse_.prefill), dense(model, sparse_, ids_, labels_, 64);
+  TileCounts counts;
+  const at::Tensor by_tiles = sample.with_prefill(&counts), reference = dense.with_dense_retrieval();
+  EXPECT_GT(counts.computed, 0);
+  EXPECT_LT(counts.computed, counts.far);
+  EXPECT_LT(max_difference(sample.with_prefill(), by_tiles), 1e-6);
+
+  // Prompt and rows in the same chunks, without the way through label rows.
+  const at::NoGradGuard no_grad;
+  SparseAttention attention(sparse_);
+  KvCache cache = model.make_cache();
+  const at::IntArrayRef ids(ids_);
+  model.forward(ids.slice(0, 100), {.cache = &cache, .attention = &attention});
+  const at::Tensor hidden = model.forward(ids.slice(100, 31), {.cache = &cache, .attention = &attention});
+  EXPECT_LT(max_difference(model.logits(hidden.index_select(0, at::tensor(labels_.rows) - 100)), by_tiles), 1e-4);
+  EXPECT_EQ(counts.computed, attention.tile_counts().computed);
+  EXPECT_GT(max_difference(by_tiles, reference), 1e-3);
+
+  // What a prompt's tiles lose stays lost.
+  EXPECT_GT(max_difference(sample.with_dense_retrieval(), reference), 1e-4);
+}
+
+TEST_F(LabelRowsTest, AllTilesAreDense) {
+  const Model model = load();
+  const ScoredSample scored{"random", ids_, labels_};
+  const auto points = measure_tiles(
+      model, sparse_, 2, [&](int64_t) { return scored; }, {1e-9, 1.0}, 64);
+  EXPECT_EQ(points[0].counts.density(), 1);
+  EXPECT_LT(points[0].kl(), 1e-6);
+  EXPECT_EQ(points[1].counts.density(), 0);
+  EXPECT_GT(points[1].kl(), 1e-5);
+  EXPECT_EQ(points[1].scores.rows, 8);
 }
 
 TEST_F(LabelRowsTest, DenseLogitsAreTheUnconvertedModels) {

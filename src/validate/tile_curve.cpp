@@ -1,0 +1,32 @@
+#include "validate/tile_curve.h"
+
+#include "base/interrupt.h"
+#include "base/progress.h"
+
+namespace retrosparse {
+
+std::vector<TilePoint> measure_tiles(const Model& model, const SparseModel& sparse, int64_t num_samples,
+                                     const std::function<ScoredSample(int64_t)>& sample,
+                                     const std::vector<double>& tile_shares, int64_t chunk) {
+  std::vector<TilePoint> points;
+  for (const double tile_share : tile_shares) {
+    points.push_back({tile_share, {}, {}});
+  }
+  Progress progress("measure tiles", num_samples * static_cast<int64_t>(tile_shares.size()), "runs");
+  for (int64_t index = 0; index < num_samples; ++index) {
+    const ScoredSample scored = sample(index);
+    const at::Tensor reference =
+        PrefilledSample(model, sparse, scored.ids, scored.labels, chunk).with_dense_retrieval();
+    for (TilePoint& point : points) {
+      InterruptGuard::check();
+      const PrefillSettings tiles{PrefillMode::kTiles, point.tile_share};
+      PrefilledSample prefilled(model, sparse, scored.ids, scored.labels, chunk, tiles);
+      point.scores.add(score_rows(prefilled.with_prefill(&point.counts), scored.labels.targets, reference));
+      progress.advance();
+    }
+  }
+  progress.finish();
+  return points;
+}
+
+}  // namespace retrosparse
