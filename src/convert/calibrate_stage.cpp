@@ -18,7 +18,7 @@ Report::SelectionPoint shown(const CurvePoint& point) {
       result.by_head = result.by_head || !(gate == *first);
     }
   }
-  result.rule = name_of(selection.rule);
+  result.rule = selection.by_exact_scores ? "oracle" : name_of(selection.rule);
   if (selection.rule != SelectionRule::kTopK) {
     result.p = first->p;
   }
@@ -34,11 +34,14 @@ Report::SelectionPoint shown(const CurvePoint& point) {
   return result;
 }
 
-// The rules that the chosen one is compared with, at the same rows.
+// The rules that the chosen one is compared with, at the same rows: top_k with the oracle beside, and the paper's.
 std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe) {
   std::vector<SelectionSettings> settings;
   for (const int64_t count : {16, 64, 256, 1024}) {
     settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kTopK, {0.9, count, count}));
+    SelectionSettings oracle = settings.back();
+    oracle.by_exact_scores = true;
+    settings.push_back(std::move(oracle));
   }
   for (const double p : {0.5, recipe.validate.paper_p}) {
     settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kPaper, {p, 0, 1}));

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -141,6 +142,9 @@ PrefillSettings parse_prefill(const JsonObject& json) {
 
 nlohmann::ordered_json settings_json(const ConvertedModel& model) {
   using nlohmann::ordered_json;
+  if (model.sparse.selection.by_exact_scores) {
+    throw std::logic_error("settings that only serve to measure cannot be exported");
+  }
   const HeadPlan& plan = model.sparse.plan;
   ordered_json heads = ordered_json::object(), gates = ordered_json::object();
   for (size_t layer = 0; layer < plan.retrieval_heads.size(); ++layer) {

@@ -1,6 +1,7 @@
 #include "sparse/sparse_attention.h"
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/logsumexp.h>
@@ -32,6 +33,13 @@ AttentionInput rows_of(const AttentionInput& input, int64_t begin, int64_t count
   return rows;
 }
 
+// The scaled scores of the retrieval heads' queries with all keys: float32 [R, n, S].
+at::Tensor exact_scores(const AttentionInput& input, const LayerIndexer& layer) {
+  const at::Tensor queries = input.q.index_select(1, layer.head_index).transpose(0, 1).to(at::kFloat);
+  const at::Tensor keys = input.k.index_select(1, layer.key_heads()).permute({1, 2, 0}).to(at::kFloat);
+  return at::bmm(queries * input.scale, keys);
+}
+
 }  // namespace
 
 PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
@@ -57,7 +65,7 @@ PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const a
 }
 
 SelectionSettings SelectionSettings::uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate) {
-  SelectionSettings settings{rule, {}};
+  SelectionSettings settings{rule, {}, false};
   for (const std::vector<int64_t>& heads : plan.retrieval_heads) {
     settings.gates.emplace_back(heads.size(), gate);
   }
@@ -132,8 +140,9 @@ PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& inp
   const at::Tensor query = at::arange(input.first_position, num_keys, layer.head_index.options()).unsqueeze(1);
   SelectionInput selection;
   selection.far = key.ge(local.sink_tokens).logical_and(key.le(query - local.window));
-  selection.scores =
-      layer.scores(layer.queries(input.q_pre_rope), index_keys).masked_fill(key.gt(query).unsqueeze(0), kMinusInfinity);
+  selection.scores = selection_.by_exact_scores ? exact_scores(input, layer)
+                                                : layer.scores(layer.queries(input.q_pre_rope), index_keys);
+  selection.scores.masked_fill_(key.gt(query).unsqueeze(0), kMinusInfinity);
   selection.lse_local = lse_local;
   selection.gate = layer.gate(input.q_pre_rope);
   const PickedTokens picked =

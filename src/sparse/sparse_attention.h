@@ -22,6 +22,9 @@ namespace retrosparse {
 struct SelectionSettings {
   SelectionRule rule = SelectionRule::kTopP;
   std::vector<std::vector<GateSettings>> gates;  ///< [layer][its retrieval heads]
+  /// Picks by the exact attention scores instead of the index's: with top_k the oracle, which no index can beat at the
+  /// same number of tokens. Reads every key, so that it only serves to measure and cannot be exported.
+  bool by_exact_scores = false;
 
   /// The same for every retrieval head of a plan.
   static SelectionSettings uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate);

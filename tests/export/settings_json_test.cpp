@@ -53,6 +53,12 @@ TEST_F(SettingsJson, WritesWhatItReads) {
   EXPECT_EQ(json(settings_json(parse(settings))), settings);
 }
 
+TEST_F(SettingsJson, NeverWritesTheOracle) {
+  ConvertedModel model = parse(tiny_settings());
+  model.sparse.selection.by_exact_scores = true;
+  EXPECT_THROW(settings_json(model), std::logic_error);
+}
+
 TEST_F(SettingsJson, RefusesWhatIsWrong) {
   struct Case {
     std::function<void(json&)> change;

@@ -176,6 +176,27 @@ TEST_P(SparseAttentionTest, EqualScoresGoToTheLowerPosition) {
   EXPECT_LT(max_difference(attention.forward(whole_), expected(40)), 1e-5);
 }
 
+TEST_P(SparseAttentionTest, TheOraclePicksByTheExactScores) {
+  SelectionSettings oracle = SelectionSettings::uniform(model_.plan, SelectionRule::kTopK, {0.9, 7, 7});
+  oracle.by_exact_scores = true;
+  SparseAttention attention(model_);
+  attention.set_selection(oracle);
+  attention.set_sparse_from(60);
+  int64_t rows_seen = 0;
+  attention.observe_picks([&](int64_t, int64_t first_position, const PickedTokens& picked) {
+    for (int64_t place = 0; place < 3; ++place) {
+      const int64_t head = model_.plan.retrieval_heads[0][static_cast<size_t>(place)];
+      for (int64_t i = 0; i < picked.counts.size(1); ++i, ++rows_seen) {
+        const int64_t row = first_position + i;
+        const at::Tensor exact = whole_.k.select(1, head / 3).slice(0, 3, row - 19).matmul(whole_.q[row][head]);
+        EXPECT_TRUE(at::equal(picked.positions[place][i], std::get<1>(exact.topk(7)) + 3)) << head << " " << row;
+      }
+    }
+  });
+  attention.forward(whole_);
+  EXPECT_EQ(rows_seen, 3 * (kTokens - 60));
+}
+
 INSTANTIATE_TEST_SUITE_P(Rules, SparseAttentionTest,
                          testing::Values(SelectionRule::kTopP, SelectionRule::kTopK, SelectionRule::kPaper),
                          [](const auto& rule) { return name_of(rule.param); });
