@@ -53,9 +53,17 @@ ConvertedModel read_trained_model(const Workspace& workspace) {
   return model;
 }
 
+std::string final_calibration(const Recipe& recipe) {
+  return recipe.distill.steps > 0 ? "recalibrate" : "calibrate";
+}
+
 ConvertedModel read_calibrated_model(const Workspace& workspace) {
+  return read_calibrated_model(workspace, final_calibration(workspace.recipe()));
+}
+
+ConvertedModel read_calibrated_model(const Workspace& workspace, const std::string& stage) {
   ConvertedModel model = read_trained_model(workspace);
-  const JsonObject gates = JsonObject::read(workspace.folder("calibrate") / "gates.json");
+  const JsonObject gates = JsonObject::read(workspace.folder(stage) / "gates.json");
   const ConvertedModel chosen =
       parse_settings(gates.object("retrosparse"), workspace.config(), workspace.options().device);
   if (chosen.sparse.plan.retrieval_heads != model.sparse.plan.retrieval_heads) {

@@ -20,8 +20,12 @@ HeadPlan read_head_plan(const Workspace& workspace);
 /// device.
 ConvertedModel read_trained_model(const Workspace& workspace);
 
-/// The same with the settings that calibration chose.
+/// The same with the settings that calibration (`stage`: calibrate or recalibrate; default: the last one) chose.
+ConvertedModel read_calibrated_model(const Workspace& workspace, const std::string& stage);
 ConvertedModel read_calibrated_model(const Workspace& workspace);
+
+/// The stage whose calibration counts in the end: after stage 2, where there is one, the second.
+std::string final_calibration(const Recipe& recipe);
 
 /// gates.json: {"retrosparse": the settings as config.json of the exported checkpoint has them}.
 void write_gates(const ConvertedModel& model, const std::filesystem::path& path);

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "calibrate/gates.h"
 #include "calibrate/tile_share.h"
 #include "convert/artifacts.h"
@@ -49,6 +51,18 @@ std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe
   return settings;
 }
 
+// [L][H]: what each retrieval head picked for a row, mean; NaN for local heads.
+Report::HeadTable far_tokens_by_head(const HeadPlan& plan, const HeadCounts& counts) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  Report::HeadTable table(counts.size(), std::vector<double>(static_cast<size_t>(plan.num_attention_heads), none));
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    for (size_t place = 0; place < counts[layer].size(); ++place) {
+      table[layer][static_cast<size_t>(plan.retrieval_heads[layer][place])] = counts[layer][place].mean();
+    }
+  }
+  return table;
+}
+
 GateSearch search_of(const Recipe::Calibrate& calibrate) {
   return {.p = calibrate.p,
           .min_tokens = calibrate.min_tokens,
@@ -59,7 +73,9 @@ GateSearch search_of(const Recipe::Calibrate& calibrate) {
 
 }  // namespace
 
-void run_calibrate(Workspace& workspace) {
+namespace {
+
+void calibrate(Workspace& workspace, const Model& student, const std::filesystem::path& folder) {
   if (!workspace.group().is_main()) {
     return;
   }
@@ -70,7 +86,8 @@ void run_calibrate(Workspace& workspace) {
   const std::vector<std::string>& tasks = recipe.calibrate.tasks;
   const int64_t num_tasks = static_cast<int64_t>(tasks.size()), num_samples = num_tasks * recipe.calibrate.samples;
   const auto sample = [&](int64_t index) {
-    return workspace.scored_sample(suite, tasks[static_cast<size_t>(index % num_tasks)], index / num_tasks);
+    return workspace.scored_sample(suite, tasks[static_cast<size_t>(index % num_tasks)], index / num_tasks,
+                                   recipe.calibrate.rows_per_sample);
   };
   const int64_t chunk = workspace.options().prefill_chunk;
   Report report = workspace.empty_report();
@@ -78,16 +95,14 @@ void run_calibrate(Workspace& workspace) {
     Report::Selection& selection = report.selection.emplace();
     std::vector<SelectionSettings> others = rivals(sparse.plan, recipe);
     others.push_back(sparse.selection);
-    const SelectionCurve measured =
-        measure_selections(workspace.dense_model(), sparse, num_samples, sample, others, chunk);
+    const SelectionCurve measured = measure_selections(student, sparse, num_samples, sample, others, chunk);
     CurvePoint chosen = measured.points.back();
     selection.target_met = chosen.kl() <= recipe.calibrate.kl_target;
     for (const CurvePoint& point : measured.points) {
       selection.points.push_back(shown(point));
     }
     if (recipe.selection.rule == SelectionRule::kTopP) {
-      CalibratedGates gates =
-          calibrate_gates(workspace.dense_model(), sparse, num_samples, sample, search_of(recipe.calibrate), chunk);
+      CalibratedGates gates = calibrate_gates(student, sparse, num_samples, sample, search_of(recipe.calibrate), chunk);
       for (const CurvePoint& point : gates.curve) {
         selection.points.push_back(shown(point));
       }
@@ -101,8 +116,9 @@ void run_calibrate(Workspace& workspace) {
     selection.rows = measured.dense_retrieval.rows;
     selection.dense_accuracy =
         static_cast<double>(measured.dense_retrieval.correct) / static_cast<double>(measured.dense_retrieval.rows);
-    selection.far_available =
-        static_cast<double>(chosen.counts.far_available) / static_cast<double>(chosen.counts.rows);
+    const SelectionCounts counts = total(chosen.counts);
+    selection.far_available = static_cast<double>(counts.far_available) / static_cast<double>(counts.rows);
+    selection.far_tokens = far_tokens_by_head(sparse.plan, chosen.counts);
     selection.chosen = shown(chosen);
     selection.kl_target = recipe.calibrate.kl_target;
     sparse.selection = std::move(chosen.selection);
@@ -112,9 +128,8 @@ void run_calibrate(Workspace& workspace) {
   if (sparse.prefill.mode == PrefillMode::kTiles) {
     prefill.mode = "tiles";
     if (recipe.calibrate.enabled) {
-      const CalibratedTileShare tiles =
-          calibrate_tile_share(workspace.dense_model(), sparse, num_samples, sample, recipe.calibrate.tile_shares,
-                               recipe.calibrate.tile_kl_target, chunk);
+      const CalibratedTileShare tiles = calibrate_tile_share(
+          student, sparse, num_samples, sample, recipe.calibrate.tile_shares, recipe.calibrate.tile_kl_target, chunk);
       for (const TilePoint& point : tiles.curve) {
         prefill.points.push_back({point.tile_share, point.counts.density(), point.kl(), point.accuracy()});
       }
@@ -124,8 +139,18 @@ void run_calibrate(Workspace& workspace) {
     }
     prefill.tile_share = sparse.prefill.tile_share;
   }
-  write_gates(model, workspace.folder("calibrate") / "gates.json");
-  write_results(report, workspace.folder("calibrate") / "results.json");
+  write_gates(model, folder / "gates.json");
+  write_results(report, folder / "results.json");
+}
+
+}  // namespace
+
+void run_calibrate(Workspace& workspace) {
+  calibrate(workspace, workspace.dense_model(), workspace.folder("calibrate"));
+}
+
+void run_recalibrate(Workspace& workspace) {
+  calibrate(workspace, workspace.converted_model(), workspace.folder("recalibrate"));
 }
 
 }  // namespace retrosparse

@@ -12,10 +12,12 @@ void run_export(Workspace& workspace) {
   }
   const ConvertedModel converted = read_calibrated_model(workspace);
   const Checkpoint source = Checkpoint::open(workspace.options().model);
-  const ExportInput input{source, workspace.config(), converted};
+  const bool trained = workspace.recipe().distill.steps > 0;
+  const ExportInput input{source, workspace.config(), converted,
+                          trained ? &workspace.converted_model().weights() : nullptr};
   // What lies there is an earlier export of this conversion: the folder around it has the manifest.
   export_model(input, workspace.folder("model"), {.replace = true});
-  if (workspace.recipe().export_.adapter) {
+  if (workspace.recipe().export_.adapter && !trained) {
     export_adapter(input, workspace.folder("adapter"), /*replace=*/true);
   }
 }

@@ -27,6 +27,10 @@ bool is_selected(const std::string& key, const std::vector<std::string>& setting
       settings, [&](const std::string& setting) { return key == setting || key.starts_with(setting + "."); });
 }
 
+const Stage& stage_of(const std::string& name) {
+  return *std::ranges::find(conversion_stages(), name, &Stage::name);
+}
+
 StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
   StageInputs inputs;
   const nlohmann::ordered_json recipe = workspace.recipe().to_json();
@@ -46,7 +50,8 @@ StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Mani
   }
   inputs["run.dtype"] = std::string(c10::toString(workspace.options().dtype));
   for (const std::string& name : stage.after) {
-    if (const auto record = manifest.find(name)) {
+    const auto record = manifest.find(name);
+    if (record && stage_of(name).is_wanted(workspace.recipe())) {
       for (const auto& [file, digest] : record->outputs) {
         inputs[fmt::format("{} (content)", file)] = digest;
       }
@@ -60,10 +65,6 @@ bool outputs_are_there(const StageRecord& record, const fs::path& out) {
     const auto& [file, digest] = output;
     return fs::exists(out / file) && hash_file(out / file) == digest;
   });
-}
-
-const Stage& stage_of(const std::string& name) {
-  return *std::ranges::find(conversion_stages(), name, &Stage::name);
 }
 
 void check_predecessors(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {

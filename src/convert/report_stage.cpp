@@ -35,13 +35,17 @@ void run_report(Workspace& workspace) {
                         .processes = workspace.group().world_size()};
   report.profile = read_results(workspace.folder("profile") / "head_plan.json").profile;
   report.train = read_results(workspace.folder("train") / "results.json").train;
-  const Report calibrated = read_results(workspace.folder("calibrate") / "results.json");
+  const Report calibrated = read_results(workspace.folder(final_calibration(workspace.recipe())) / "results.json");
   report.selection = calibrated.selection;
   report.prefill = calibrated.prefill;
+  if (workspace.recipe().distill.steps > 0) {
+    report.distill = read_results(workspace.folder("distill") / "results.json").distill;
+  }
   report.validation = read_results(workspace.folder("validate") / "results.json").validation;
   const Manifest manifest(workspace.options().out);
   for (const Stage& stage : conversion_stages()) {
-    if (const auto record = manifest.find(stage.name); record && record->state == StageRecord::State::kDone) {
+    if (const auto record = manifest.find(stage.name);
+        record && record->state == StageRecord::State::kDone && stage.is_wanted(workspace.recipe())) {
       report.stages.push_back({.name = stage.name, .seconds = record->seconds, .peak_bytes = record->peak_bytes});
     }
   }

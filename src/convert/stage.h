@@ -31,6 +31,8 @@ const std::vector<Stage>& conversion_stages();
 void run_profile(Workspace& workspace);
 void run_train(Workspace& workspace);
 void run_calibrate(Workspace& workspace);
+void run_recalibrate(Workspace& workspace);
+void run_distill(Workspace& workspace);
 void run_export(Workspace& workspace);
 void run_validate(Workspace& workspace);
 void run_report(Workspace& workspace);

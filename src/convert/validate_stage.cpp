@@ -14,7 +14,7 @@ namespace {
 // One of the compared models, over samples.
 struct Sums {
   LabelScores against_dense, against_plan;  // the same rows, with KL to the one or to the other
-  SelectionCounts counts;
+  HeadCounts counts;
 
   void add(const at::Tensor& logits, const std::vector<int64_t>& targets, const at::Tensor& dense,
            const at::Tensor& plan) {
@@ -25,7 +25,7 @@ struct Sums {
   void add(const Sums& other) {
     against_dense.add(other.against_dense);
     against_plan.add(other.against_plan);
-    counts.add(other.counts);
+    retrosparse::add(counts, other.counts);
   }
 
   double per_row(double sum) const { return sum / static_cast<double>(against_dense.rows); }
@@ -85,8 +85,8 @@ Report::Measurement measured(const Sums& all, const std::vector<double>& accurac
   result.nll = nll;
   result.kl_dense = all.per_row(all.against_dense.kl);
   result.kl_plan = all.per_row(all.against_plan.kl);
-  if (all.counts.rows > 0) {
-    result.far_tokens = all.counts.mean();
+  if (const SelectionCounts counts = total(all.counts); counts.rows > 0) {
+    result.far_tokens = counts.mean();
   }
   return result;
 }
@@ -124,7 +124,8 @@ void run_validate(Workspace& workspace) {
     VariantSums sums;
     for (int64_t index = 0; index < recipe.validate.samples; ++index) {
       InterruptGuard::check();
-      add_sample(workspace, sparse, paper, workspace.scored_sample(suite, task, index), sums);
+      add_sample(workspace, sparse, paper, workspace.scored_sample(suite, task, index, recipe.validate.rows_per_sample),
+                 sums);
       progress.advance();
     }
     for_variants([](Sums& total, const Sums& part) { total.add(part); }, all, sums);

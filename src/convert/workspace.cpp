@@ -120,7 +120,8 @@ DataStream Workspace::training_stream() {
   return DataStream(std::move(mixture), group_.rank(), group_.world_size());
 }
 
-ScoredSample Workspace::scored_sample(const TaskSuite& suite, const std::string& task, int64_t index) const {
+ScoredSample Workspace::scored_sample(const TaskSuite& suite, const std::string& task, int64_t index,
+                                      int64_t max_rows) const {
   TaskSample sample = suite.sample(task, recipe().context_length, index);
   LabelRows labels;
   for (const TokenRange& answer : sample.answers) {
@@ -128,6 +129,11 @@ ScoredSample Workspace::scored_sample(const TaskSuite& suite, const std::string&
       labels.rows.push_back(position - 1);
       labels.targets.push_back(sample.ids[static_cast<size_t>(position)]);
     }
+  }
+  const auto surplus = static_cast<std::ptrdiff_t>(labels.rows.size()) - static_cast<std::ptrdiff_t>(max_rows);
+  if (surplus > 0) {
+    labels.rows.erase(labels.rows.begin(), labels.rows.begin() + surplus);
+    labels.targets.erase(labels.targets.begin(), labels.targets.begin() + surplus);
   }
   return {task, std::move(sample.ids), std::move(labels)};
 }
@@ -141,7 +147,7 @@ const Model& Workspace::dense_model() {
 
 const Model& Workspace::converted_model() {
   const fs::path weights = folder("distill") / "weights";
-  if (!fs::exists(weights)) {
+  if (recipe().distill.steps == 0 || !fs::exists(weights)) {
     return dense_model();
   }
   if (!converted_) {

@@ -60,8 +60,9 @@ class Workspace {
   NeedlePairs needle_pairs();
   /// The training mixture of the recipe, for this process.
   DataStream training_stream();
-  /// A task's sample with the rows to score.
-  ScoredSample scored_sample(const TaskSuite& suite, const std::string& task, int64_t index) const;
+  /// A task's sample with the rows to score: the last `max_rows` of its answers', so that a task of many answers counts
+  /// about as much as one of few.
+  ScoredSample scored_sample(const TaskSuite& suite, const std::string& task, int64_t index, int64_t max_rows) const;
 
   /// Digests of all that stages read from outside: "model" and each data file.
   const std::vector<std::pair<std::string, std::string>>& input_digests() const { return digests_; }

@@ -81,19 +81,17 @@ void write_config(const ExportInput& input, const fs::path& out) {
 }
 
 std::map<std::string, at::Tensor> tensors_to_write(const ExportInput& input) {
-  const TensorMatch match = match_tensors(input.source, input.config);
-  match.check(input.source);
-  std::map<std::string, at::Tensor> tensors = input.converted.sparse.indexer.named_tensors();
-  if (input.weights == nullptr) {
+  std::map<std::string, at::Tensor> tensors;
+  if (input.weights != nullptr) {
+    tensors = tensors_as_stored(input.source, input.config, *input.weights);
+  } else {
+    const TensorMatch match = match_tensors(input.source, input.config);
+    match.check(input.source);
     for (const auto& [name, stored_name] : match.stored_as) {
       tensors.emplace(name, input.source.tensor(stored_name));
     }
-    return tensors;
   }
-  for (const TensorBinding& binding : bind_tensors(input.config, *input.weights, match.layout)) {
-    const TensorInfo& stored = input.source.info(match.stored_as.at(binding.name));
-    tensors.emplace(binding.name, binding.view.detach().to(stored.dtype));
-  }
+  tensors.merge(input.converted.sparse.indexer.named_tensors());
   return tensors;
 }
 

@@ -67,6 +67,18 @@ void bind_layer(std::vector<TensorBinding>& bindings, const ModelConfig& config,
 
 }  // namespace
 
+std::map<std::string, at::Tensor> tensors_as_stored(const Checkpoint& source, const ModelConfig& config,
+                                                    const ModelWeights& weights) {
+  const TensorMatch match = match_tensors(source, config);
+  match.check(source);
+  std::map<std::string, at::Tensor> tensors;
+  for (const TensorBinding& binding : bind_tensors(config, weights, match.layout)) {
+    const TensorInfo& stored = source.info(match.stored_as.at(binding.name));
+    tensors.emplace(binding.name, binding.view.detach().to(stored.dtype));
+  }
+  return tensors;
+}
+
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,11 @@ enum class ExpertLayout { kSeparate, kFused };
 /// Every tensor that a checkpoint of this configuration has to hold; lm_head only where it is not tied.
 std::vector<TensorBinding> bind_tensors(const ModelConfig& config, const ModelWeights& weights,
                                         ExpertLayout layout = ExpertLayout::kSeparate);
+
+/// The weights by the names and in the dtypes in which `source` stores them, to be written as a checkpoint. Error: as
+/// TensorMatch::check, where source does not fit the configuration.
+std::map<std::string, at::Tensor> tensors_as_stored(const Checkpoint& source, const ModelConfig& config,
+                                                    const ModelWeights& weights);
 
 /// Uninitialised weights of the right shapes.
 ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::ScalarType dtype);

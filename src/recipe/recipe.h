@@ -78,6 +78,7 @@ struct Recipe {
     bool enabled = true;
     std::vector<std::string> tasks{"niah1", "niah8", "niah32", "mq", "mv", "kv", "vt", "copy", "nll"};
     int64_t samples = 1;
+    int64_t rows_per_sample = 128;
     double kl_target = 3e-3;
     std::vector<double> p{0.5, 0.7, 0.8, 0.9, 0.95};
     std::vector<int64_t> min_tokens{16, 64, 256};
@@ -103,6 +104,7 @@ struct Recipe {
   struct Validate {
     std::vector<std::string> tasks{"niah1", "niah8", "niah32", "mq", "mv", "kv", "vt", "copy", "nll"};
     int64_t samples = 6;
+    int64_t rows_per_sample = 128;
     double paper_p = 0.9;
   };
 

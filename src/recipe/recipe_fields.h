@@ -113,6 +113,7 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("enabled", calibrate.enabled, "false: selection and prefill stay as given");
     fields.value("tasks", calibrate.tasks, "whose answers are the rows");
     fields.value("samples", calibrate.samples, "of each task", at_least(1));
+    fields.value("rows_per_sample", calibrate.rows_per_sample, "answer rows that count: the last ones", at_least(1));
     fields.value("kl_target", calibrate.kl_target, "nats a row, against dense retrieval heads", kPositive);
     fields.value("p", calibrate.p, "to try", Limits<double>{kAboveZero, 0.999999});
     fields.value("min_tokens", calibrate.min_tokens, "to try", at_least(0));
@@ -143,6 +144,7 @@ void visit(Fields& fields, Recipe& recipe) {
     Recipe::Validate& validate = recipe.validate;
     fields.value("tasks", validate.tasks, "to measure");
     fields.value("samples", validate.samples, "of each task", at_least(1));
+    fields.value("rows_per_sample", validate.rows_per_sample, "answer rows that count: the last ones", at_least(1));
     fields.value("paper_p", validate.paper_p, "of the paper's rule, which is measured besides",
                  Limits<double>{kAboveZero, 0.999999});
   });

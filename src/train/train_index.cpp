@@ -5,19 +5,11 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
-#include <chrono>
-#include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "base/interrupt.h"
-#include "base/log.h"
-#include "base/progress.h"
 #include "checkpoint/safetensors_writer.h"
 #include "model/planned_attention.h"
-#include "train/training_state.h"
 
 namespace retrosparse {
 namespace {
@@ -61,22 +53,12 @@ at::Tensor total_statistics(const IndexLoss& loss) {
   return sums;
 }
 
-nlohmann::ordered_json line_of(const IndexTrainingStep& step) {
-  return {{"step", step.step},
-          {"kl", step.kl},
+nlohmann::ordered_json to_json(const IndexTrainingStep& step) {
+  return {{"kl", step.kl},
           {"unweighted_kl", step.unweighted_kl},
           {"gate_loss", step.gate_loss},
           {"learning_rate", step.learning_rate},
-          {"gradient_norm", step.gradient_norm},
-          {"seconds", step.seconds}};
-}
-
-// All ranks stop at the same step, whichever of them was asked to.
-bool any_rank_interrupted(const dist::ProcessGroup& group) {
-  const at::Tensor asked =
-      at::full({}, InterruptGuard::requested() ? 1.0 : 0.0, at::TensorOptions(group.device()).dtype(at::kFloat));
-  group.all_reduce_sum(asked);
-  return asked.item<float>() > 0;
+          {"gradient_norm", step.gradient_norm}};
 }
 
 // One document: the frozen model runs forward, and the loss collects gradients on the way. Returns total_statistics.
@@ -115,22 +97,6 @@ IndexTrainingStep run_step(const Model& model, const HeadPlan& plan, const Index
   return {.step = step, .kl = sum[0] / sum[1], .unweighted_kl = sum[2] / sum[4], .gate_loss = sum[3] / sum[4]};
 }
 
-// Tells what differs between the settings of a saved state and these.
-void check_settings(const std::string& saved_text, const nlohmann::json& settings,
-                    const std::filesystem::path& state_folder) {
-  const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, /*allow_exceptions=*/false);
-  for (const auto& [key, value] : settings.items()) {
-    const nlohmann::json old = saved.is_object() ? saved.value(key, nlohmann::json()) : nlohmann::json();
-    if (old != value) {
-      throw Error("the saved state belongs to a run with other settings")
-          .file(state_folder.string())
-          .expected(fmt::format("{} {}", key, value.dump()))
-          .found(old.dump())
-          .hint("remove the folder to start anew");
-    }
-  }
-}
-
 }  // namespace
 
 TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& indexer, DataStream& data,
@@ -138,69 +104,24 @@ TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& index
                         const std::filesystem::path& folder,
                         const std::function<void(const IndexTrainingStep&)>& on_step) {
   AdamW optimizer(all_parameters(indexer), options.adamw);
-  const std::filesystem::path state_folder = folder / "state", metrics_path = folder / "metrics.jsonl";
-  const nlohmann::json settings = settings_of(plan, indexer, options);
-  if (options.documents_per_step < 1 || options.documents_per_step % group.world_size() != 0) {
-    throw Error("documents_per_step")
-        .expected(fmt::format("a multiple of the {} processes", group.world_size()))
-        .found(std::to_string(options.documents_per_step));
-  }
-  std::filesystem::create_directories(folder);
-  int64_t step = 0;
-  if (const auto state = TrainingState::load(state_folder)) {
-    check_settings(state->settings, settings, state_folder);
-    const at::NoGradGuard no_grad;
-    indexer.load(state->tensors);
-    optimizer.load_state(state->tensors);
-    data.restore(state->data);
-    step = state->next_step;
-    log_info("index training goes on at step {} of {}", step, options.steps);
-  }
-  const auto save = [&](int64_t next_step) {
-    if (group.is_main()) {
-      TrainingState state{next_step, data.state(), settings.dump(), optimizer.state()};
-      state.tensors.merge(indexer.named_tensors());
-      state.save(state_folder);
-    }
-    group.barrier();
-  };
-  if (group.is_main()) {
-    remove_leftovers(state_folder);
-    truncate_metrics(metrics_path, step);
-  }
-  std::ofstream metrics(metrics_path, std::ios::app);
-  Progress progress("train index", options.steps, "steps");
-  progress.advance(step);
-  const InterruptGuard guard;
-  for (; step < options.steps; ++step) {
-    if (any_rank_interrupted(group)) {
-      save(step);
-      return TrainingEnd::kInterrupted;
-    }
-    const auto start = std::chrono::steady_clock::now();
+  TrainingLoop loop;
+  loop.name = "train index";
+  loop.steps = options.steps;
+  loop.save_every = options.save_every;
+  loop.documents_per_step = options.documents_per_step;
+  loop.folder = folder;
+  loop.settings = settings_of(plan, indexer, options);
+  loop.parameters = indexer.named_tensors();
+  const TrainingEnd end = loop.run(optimizer, data, group, [&](int64_t step) {
     IndexTrainingStep measured = run_step(model, plan, indexer, optimizer.parameters(), data, options, group, step);
     measured.learning_rate = options.learning_rate * warmup_cosine(step, options.warmup, options.steps);
     measured.gradient_norm = optimizer.step(measured.learning_rate);
-    if (!std::isfinite(measured.gradient_norm) || !std::isfinite(measured.kl)) {
-      throw Error(fmt::format("index training, step {}: the loss is not finite", step))
-          .file(state_folder.string())
-          .hint("the last good state stays there; lower the learning rate or look at the data of this step");
-    }
-    measured.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (group.is_main()) {
-      metrics << line_of(measured).dump() << std::endl;
-    }
     if (on_step) {
       on_step(measured);
     }
-    progress.note(fmt::format("KL {:.3f}", measured.kl));
-    progress.advance();
-    if ((step + 1) % options.save_every == 0) {
-      save(step + 1);
-    }
-  }
-  progress.finish();
-  if (group.is_main()) {
+    return to_json(measured);
+  });
+  if (end == TrainingEnd::kFinished && group.is_main()) {
     std::map<std::string, at::Tensor> tensors;
     for (const auto& [name, tensor] : indexer.named_tensors()) {
       tensors[name] = tensor.detach();
@@ -208,7 +129,7 @@ TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& index
     write_safetensors(folder / "indexer.safetensors", tensors);
   }
   group.barrier();
-  return TrainingEnd::kFinished;
+  return end;
 }
 
 }  // namespace retrosparse

@@ -9,8 +9,8 @@
 #include "model/model.h"
 #include "sparse/head_plan.h"
 #include "sparse/indexer.h"
-#include "train/adamw.h"
 #include "train/index_loss.h"
+#include "train/training_loop.h"
 
 namespace retrosparse {
 
@@ -33,10 +33,8 @@ struct IndexTrainingStep {
   double kl = 0;             ///< KL(true || index) in nats, rows weighted as the target says
   double unweighted_kl = 0;  ///< every row counting 1
   double gate_loss = 0;      ///< binary cross-entropy of the far-mass estimate
-  double learning_rate = 0, gradient_norm = 0, seconds = 0;
+  double learning_rate = 0, gradient_norm = 0;
 };
-
-enum class TrainingEnd { kFinished, kInterrupted };
 
 /// Stage 1 of arXiv 2605.16928: trains the index and its gate against the attention of the frozen model; AdamW,
 /// warm-up, cosine. `indexer` holds the start and receives the result. The documents of a step are shared out to the

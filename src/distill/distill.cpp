@@ -1,0 +1,135 @@
+#include "distill/distill.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <functional>
+
+#include "base/error.h"
+#include "sparse/trainable_attention.h"
+
+namespace retrosparse {
+namespace {
+
+// Every tensor of the weights with its name and place; tied embeddings once.
+void for_each_weight(ModelWeights& weights, const std::function<void(const std::string&, at::Tensor&)>& visit) {
+  const bool tied = weights.lm_head.is_same(weights.embed_tokens);
+  const auto visit_defined = [&](const std::string& name, at::Tensor& tensor) {
+    if (tensor.defined()) {
+      visit(name, tensor);
+    }
+  };
+  visit_defined("embed_tokens", weights.embed_tokens);
+  visit_defined("final_norm", weights.final_norm);
+  if (!tied) {
+    visit_defined("lm_head", weights.lm_head);
+  }
+  for (size_t index = 0; index < weights.layers.size(); ++index) {
+    LayerWeights& layer = weights.layers[index];
+    const auto name = [&](const char* part) { return fmt::format("layers.{}.{}", index, part); };
+    const auto linear = [&](const char* part, Linear& matrix) {
+      visit_defined(name(part) + ".weight", matrix.weight);
+      visit_defined(name(part) + ".bias", matrix.bias);
+    };
+    visit_defined(name("input_norm"), layer.input_norm);
+    visit_defined(name("post_attention_norm"), layer.post_attention_norm);
+    linear("qkv", layer.qkv);
+    visit_defined(name("q_norm"), layer.q_norm);
+    visit_defined(name("k_norm"), layer.k_norm);
+    linear("output", layer.output);
+    linear("gate_up", layer.gate_up);
+    linear("down", layer.down);
+    visit_defined(name("router"), layer.router);
+    visit_defined(name("expert_gate_up"), layer.expert_gate_up);
+    visit_defined(name("expert_down"), layer.expert_down);
+  }
+  if (tied) {
+    weights.lm_head = weights.embed_tokens;
+  }
+}
+
+// The same weights in another dtype, with gradients that reach the originals.
+ModelWeights as_dtype(const ModelWeights& weights, at::ScalarType dtype) {
+  ModelWeights copy = weights;
+  for_each_weight(copy, [&](const std::string&, at::Tensor& tensor) { tensor = tensor.to(dtype); });
+  return copy;
+}
+
+// KL(teacher || student) over the teacher's tokens, mean over the rows.
+at::Tensor loss_of(const at::Tensor& logits, const TeacherRows& teacher) {
+  const at::Tensor expected = at::log_softmax(teacher.logits, -1);
+  const at::Tensor said = at::log_softmax(logits.gather(-1, teacher.ids), -1);
+  return (expected.exp() * (expected - said)).sum(-1).mean();
+}
+
+}  // namespace
+
+std::map<std::string, at::Tensor> named_weights(const ModelWeights& weights) {
+  ModelWeights copy = weights;  // the tensors are shared
+  std::map<std::string, at::Tensor> named;
+  for_each_weight(copy, [&](const std::string& name, at::Tensor& tensor) { named[name] = tensor; });
+  return named;
+}
+
+TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const SparseModel& sparse,
+                    const TeacherAnswers& teacher, DataStream& data, const DistillOptions& options,
+                    const dist::ProcessGroup& group, const std::filesystem::path& folder) {
+  TrainingLoop loop;
+  loop.name = "distill";
+  loop.steps = options.steps;
+  loop.save_every = options.save_every;
+  loop.documents_per_step = options.documents_per_step;
+  loop.folder = folder;
+  loop.parameters = named_weights(weights);
+  loop.settings = {{"steps", options.steps},
+                   {"documents_per_step", options.documents_per_step},
+                   {"learning_rate", options.learning_rate},
+                   {"warmup", options.warmup},
+                   {"label_rows", teacher.label_rows()},
+                   {"weight_decay", options.adamw.weight_decay},
+                   {"max_grad_norm", options.adamw.max_grad_norm}};
+  std::vector<at::Tensor> parameters;
+  for (const auto& [name, tensor] : loop.parameters) {
+    parameters.push_back(tensor);
+  }
+  AdamW optimizer(std::move(parameters), options.adamw);
+  const double share = 1.0 / static_cast<double>(options.documents_per_step);
+  const auto learn = [&](const Sample& sample, int64_t document) {
+    const LabelRows labels = distillation_rows(sample, sparse.plan.local, teacher.label_rows());
+    if (labels.rows.empty()) {
+      return 0.0;
+    }
+    const at::AutoGradMode with_gradients(true);
+    const Model student(config, as_dtype(weights, options.compute_dtype));
+    TrainableSparseAttention attention(sparse, labels.first());
+    const at::IntArrayRef ids = at::IntArrayRef(sample.ids).slice(0, static_cast<size_t>(labels.rows.back() + 1));
+    const at::Tensor hidden = student.forward(ids, {.attention = &attention});
+    const at::Tensor rows = at::tensor(labels.rows, at::kLong).to(hidden.device());
+    const at::Tensor loss =
+        loss_of(student.logits(hidden.index_select(0, rows)), teacher.read(document, hidden.device()));
+    loss.mul(share).backward();
+    return loss.item<double>() * share;
+  };
+  return loop.run(optimizer, data, group, [&](int64_t step) -> nlohmann::ordered_json {
+    double loss = 0;
+    for (int64_t place = group.rank(); place < options.documents_per_step; place += group.world_size()) {
+      loss += learn(data.next(), step * options.documents_per_step + place);
+    }
+    for (const at::Tensor& parameter : optimizer.parameters()) {
+      if (!parameter.grad().defined()) {
+        parameter.mutable_grad() = at::zeros_like(parameter);  // an expert that no token was sent to
+      }
+      group.all_reduce_sum(parameter.grad());
+    }
+    const at::Tensor total = at::full({}, loss, at::TensorOptions(group.device()).dtype(at::kFloat));
+    group.all_reduce_sum(total);
+    const double learning_rate = options.learning_rate * warmup_constant(step, options.warmup);
+    const double gradient_norm = optimizer.step(learning_rate);
+    return {{"loss", total.item<double>()}, {"learning_rate", learning_rate}, {"gradient_norm", gradient_norm}};
+  });
+}
+
+}  // namespace retrosparse

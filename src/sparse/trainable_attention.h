@@ -1,0 +1,28 @@
+#pragma once
+#include "model/attention.h"
+#include "model/planned_attention.h"
+#include "sparse/sparse_attention.h"
+
+namespace retrosparse {
+
+/// The converted model's attention with gradients in q, k and v, over a whole sequence at once (no cache): what
+/// SparseAttention computes, for stage 2. Rows before `sparse_from` are prefill rows, with dense retrieval heads; the
+/// others pick by the index, which is fixed and gets no gradient. Memory: n x T scores for each retrieval head of a
+/// layer, n the number of sparse rows.
+class TrainableSparseAttention : public Attention {
+ public:
+  /// `model` must outlive this object. sparse_from >= window + sink_tokens, so that every sparse row has far keys.
+  TrainableSparseAttention(const SparseModel& model, int64_t sparse_from);
+
+  at::Tensor forward(const AttentionInput& input) override;
+
+ private:
+  at::Tensor sparse_rows(const AttentionInput& input) const;
+  at::Tensor visible_keys(const AttentionInput& rows, const at::Tensor& index_keys, const at::Tensor& lse_local) const;
+
+  const SparseModel& model_;
+  PlannedAttention planned_;
+  int64_t sparse_from_;
+};
+
+}  // namespace retrosparse

@@ -1,0 +1,127 @@
+#include "distill/distill.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "base/json.h"
+#include "train/tiny_training.h"
+
+namespace retrosparse {
+namespace {
+
+namespace fs = std::filesystem;
+
+class DistillTest : public testing::Test {
+ protected:
+  DistillTest() {
+    sparse_.plan = tiny_.plan;
+    sparse_.indexer = tiny_.make_indexer();
+    sparse_.selection = SelectionSettings::uniform(sparse_.plan, SelectionRule::kTopP, {0.9, 2, 4});
+    for (int64_t document = 0; document < options_.steps * options_.documents_per_step; ++document) {
+      answers_.ask(tiny_.model, document, source_.sample(document), tiny_.plan.local, 64);
+    }
+  }
+
+  ModelWeights start() const {
+    return load_weights(Checkpoint::open(tiny_.checkpoint.path()), tiny_.config, at::kCPU, at::kFloat);
+  }
+
+  TrainingEnd train(ModelWeights& weights, const std::string& name) {
+    DataStream data = TinyTraining::data(alone_);
+    return distill(tiny_.model.config(), weights, sparse_, answers_, data, options_, alone_, folder_.path() / name);
+  }
+
+  std::vector<double> losses(const std::string& name) const {
+    std::vector<double> losses;
+    for (const JsonObject& line : JsonObject::read_lines(folder_.path() / name / "metrics.jsonl")) {
+      losses.push_back(line.get<double>("loss"));
+    }
+    return losses;
+  }
+
+  TinyTraining tiny_;
+  TemporaryFolder folder_;
+  dist::ProcessGroup alone_ = dist::ProcessGroup::from_environment(at::kCPU);
+  SparseModel sparse_;
+  RandomTokens source_{64, 1};
+  DistillOptions options_{.steps = 12, .documents_per_step = 2, .learning_rate = 2e-3, .warmup = 2, .save_every = 5};
+  TeacherAnswers answers_{folder_.path() / "teacher", 10, 16};
+};
+
+TEST_F(DistillTest, TheLossFallsAndEveryWeightMoves) {
+  ModelWeights weights = start(), before = start();
+  ASSERT_EQ(train(weights, "a"), TrainingEnd::kFinished);
+  const std::vector<double> measured = losses("a");
+  ASSERT_EQ(measured.size(), 12U);
+  EXPECT_LT(measured[10] + measured[11], 0.8 * (measured[0] + measured[1]));
+  const auto trained = named_weights(weights);
+  for (const auto& [name, tensor] : named_weights(before)) {
+    EXPECT_GT((trained.at(name).detach() - tensor).abs().max().item<double>(), 1e-5) << name;
+  }
+}
+
+TEST_F(DistillTest, GoesOnToTheSameBits) {
+  ModelWeights whole = start();
+  train(whole, "whole");
+  ModelWeights stopped = start();
+  fs::rename(folder_.path() / "teacher" / "000016.safetensors", folder_.path() / "kept");  // breaks step 8
+  EXPECT_ANY_THROW(train(stopped, "stopped"));
+  fs::rename(folder_.path() / "kept", folder_.path() / "teacher" / "000016.safetensors");
+  EXPECT_EQ(losses("stopped").size(), 8U);
+  ModelWeights resumed = start();
+  EXPECT_EQ(train(resumed, "stopped"), TrainingEnd::kFinished);
+  const auto expected = named_weights(whole);
+  for (const auto& [name, tensor] : named_weights(resumed)) {
+    EXPECT_TRUE(tensor.equal(expected.at(name))) << name;
+  }
+  EXPECT_EQ(losses("stopped"), losses("whole"));
+}
+
+TEST_F(DistillTest, LearnsNothingWhereThereIsNothingToLearn) {
+  // Everything picked and a window of the whole text: the student is the teacher.
+  sparse_.selection = SelectionSettings::uniform(sparse_.plan, SelectionRule::kTopK, {0.9, 64, 64});
+  for (size_t layer = 0; layer < sparse_.plan.retrieval_heads.size(); ++layer) {
+    sparse_.plan.retrieval_heads[layer] = {0, 1, 2, 3, 4, 5};
+  }
+  sparse_.indexer = Indexer::allocate(sparse_.plan, tiny_.config.head_dim, 4, at::kCPU);
+  sparse_.selection = SelectionSettings::uniform(sparse_.plan, SelectionRule::kTopK, {0.9, 64, 64});
+  options_.steps = 1;
+  ModelWeights weights = start();
+  train(weights, "same");
+  EXPECT_LT(losses("same").front(), 1e-9);
+}
+
+TEST(DistillationRows, AreTheLastLabelsThatHaveFarKeys) {
+  const LocalWindow local{2, 8};
+  Sample sample{std::vector<int64_t>(30), {0}, {}};
+  std::iota(sample.ids.begin(), sample.ids.end(), 100);
+  const LabelRows text = distillation_rows(sample, local, 5);
+  EXPECT_EQ(text.rows, (std::vector<int64_t>{24, 25, 26, 27, 28}));
+  EXPECT_EQ(text.targets, (std::vector<int64_t>{125, 126, 127, 128, 129}));
+  EXPECT_EQ(distillation_rows(sample, local, 100).rows.front(), 10);
+  sample.labels = {{5, 7}, {12, 14}, {20, 21}};
+  EXPECT_EQ(distillation_rows(sample, local, 100).rows, (std::vector<int64_t>{11, 12, 19}));
+  EXPECT_EQ(distillation_rows(sample, local, 2).rows, (std::vector<int64_t>{12, 19}));
+  sample.labels = {{5, 7}};
+  EXPECT_TRUE(distillation_rows(sample, local, 2).rows.empty());
+}
+
+TEST_F(DistillTest, TheTeachersAnswersAreTheDenseModels) {
+  const Sample sample = source_.sample(3);
+  const LabelRows rows = distillation_rows(sample, tiny_.plan.local, 16);
+  const at::NoGradGuard no_grad;
+  const at::Tensor logits = tiny_.model.logits(tiny_.model.forward(sample.ids));
+  const TeacherRows said = answers_.read(3, at::kCPU);
+  ASSERT_EQ(said.ids.sizes(), (at::IntArrayRef{16, 10}));
+  for (int64_t i = 0; i < 16; ++i) {
+    const at::Tensor row = logits[rows.rows[static_cast<size_t>(i)]];
+    EXPECT_LT((row.index_select(0, said.ids[i]) - said.logits[i]).abs().max().item<double>(), 1e-4);
+    EXPECT_NEAR(row.max().item<double>(), said.logits[i][0].item<double>(), 1e-4);
+  }
+}
+
+}  // namespace
+}  // namespace retrosparse
