@@ -82,6 +82,16 @@ SelectionCounts total(const HeadCounts& counts) {
   return sum;
 }
 
+void add(HeadCounts& sum, const HeadCounts& counts) {
+  sum.resize(counts.size());
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    sum[layer].resize(counts[layer].size());
+    for (size_t place = 0; place < counts[layer].size(); ++place) {
+      sum[layer][place].add(counts[layer][place]);
+    }
+  }
+}
+
 SparseAttention::SparseAttention(const SparseModel& model)
     : model_(model),
       selection_(model.selection),

@@ -56,6 +56,8 @@ using HeadCounts = std::vector<std::vector<SelectionCounts>>;
 
 /// The sum over all heads.
 SelectionCounts total(const HeadCounts& counts);
+/// Adds head by head; an empty sum takes the other's shape.
+void add(HeadCounts& sum, const HeadCounts& counts);
 
 /// Exact attention of n queries [n, R, D] over the keys [S, K, D] that they picked; group_of_head int64 [R]: the key
 /// head that each reads. A row without picks has lse = -inf and out = 0.

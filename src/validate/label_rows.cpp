@@ -73,13 +73,13 @@ at::Tensor PrefilledSample::with_prefill(TileCounts* counts) {
   return logits;
 }
 
-at::Tensor PrefilledSample::with_selection(const SelectionSettings& selection, SelectionCounts* counts) {
+at::Tensor PrefilledSample::with_selection(const SelectionSettings& selection, HeadCounts* counts) {
   attention_.set_selection(selection);
   attention_.set_sparse_from(labels_.first());
   attention_.reset_counts();
   const at::Tensor logits = run();
   if (counts != nullptr) {
-    counts->add(total(attention_.counts()));
+    add(*counts, attention_.counts());
   }
   return logits;
 }

@@ -32,11 +32,11 @@ class PrefilledSample {
   /// ones are compared with.
   at::Tensor with_dense_retrieval();
 
-  /// The same with the label rows prefilled as the prompt was; writes the tiles of both.
+  /// The same with the label rows prefilled as the prompt was; adds the tiles of both.
   at::Tensor with_prefill(TileCounts* counts = nullptr);
 
-  /// The same with the retrieval heads picking by `selection`; writes what they picked.
-  at::Tensor with_selection(const SelectionSettings& selection, SelectionCounts* counts = nullptr);
+  /// The same with the retrieval heads picking by `selection`; adds what they picked.
+  at::Tensor with_selection(const SelectionSettings& selection, HeadCounts* counts = nullptr);
 
  private:
   at::Tensor run();  // the rows from the first label row on, and then forgets them

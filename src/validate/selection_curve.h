@@ -20,11 +20,11 @@ struct ScoredSample {
 /// What one selection costs and keeps, over the label rows of all samples.
 struct CurvePoint {
   SelectionSettings selection;
-  LabelScores scores;      ///< kl: against the model with dense retrieval heads
-  SelectionCounts counts;  ///< far tokens of each retrieval head and row
+  LabelScores scores;  ///< kl: against the model with dense retrieval heads
+  HeadCounts counts;   ///< far tokens of each retrieval head
   double kl() const { return scores.kl / static_cast<double>(scores.rows); }  ///< nats a row
   double accuracy() const { return static_cast<double>(scores.correct) / static_cast<double>(scores.rows); }
-  double far_tokens() const { return counts.mean(); }  ///< a head and row
+  double far_tokens() const { return total(counts).mean(); }  ///< a head and row
 };
 
 /// A curve and the model with dense retrieval heads on the same rows.

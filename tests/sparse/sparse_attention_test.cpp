@@ -197,6 +197,30 @@ TEST_P(SparseAttentionTest, TheOraclePicksByTheExactScores) {
   EXPECT_EQ(rows_seen, 3 * (kTokens - 60));
 }
 
+TEST_P(SparseAttentionTest, CountsPicksByHead) {
+  SparseAttention attention(model_);
+  attention.set_sparse_from(70);
+  std::vector<int64_t> picks(3);
+  attention.observe_picks([&](int64_t, int64_t, const PickedTokens& picked) {
+    for (int64_t place = 0; place < 3; ++place) {
+      picks[static_cast<size_t>(place)] += picked.counts[place].sum().item<int64_t>();
+    }
+  });
+  attention.forward(rows(0, 100));
+  attention.forward(rows(100, 50));
+  HeadCounts twice;
+  add(twice, attention.counts());
+  add(twice, attention.counts());
+  for (size_t place = 0; place < 3; ++place) {
+    const SelectionCounts& counts = attention.counts()[0][place];
+    EXPECT_EQ(counts.far_tokens, picks[place]);
+    EXPECT_EQ(counts.rows, kTokens - 70);
+    EXPECT_EQ(counts.far_available, (70 - 22 + 149 - 22) * 80 / 2);  // row m has m - 22 far keys
+    EXPECT_EQ(twice[0][place].far_tokens, 2 * picks[place]);
+  }
+  EXPECT_EQ(total(attention.counts()).far_tokens, picks[0] + picks[1] + picks[2]);
+}
+
 INSTANTIATE_TEST_SUITE_P(Rules, SparseAttentionTest,
                          testing::Values(SelectionRule::kTopP, SelectionRule::kTopK, SelectionRule::kPaper),
                          [](const auto& rule) { return name_of(rule.param); });

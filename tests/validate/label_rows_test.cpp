@@ -52,10 +52,10 @@ TEST_F(LabelRowsTest, RunAgainAndAgainEqualWholePasses) {
   PrefilledSample sample(model, sparse_, ids_, labels_, 33);
   for (int repeat = 0; repeat < 2; ++repeat) {
     EXPECT_LT(max_difference(sample.with_dense_retrieval(), whole_pass(model, 1000)), 1e-4);
-    SelectionCounts counts;
+    HeadCounts counts;
     EXPECT_LT(max_difference(sample.with_selection(sparse_.selection, &counts), whole_pass(model, 100)), 1e-4);
-    EXPECT_EQ(counts.rows, 31 * 3);  // rows 100 to 130, three retrieval heads
-    EXPECT_DOUBLE_EQ(counts.mean(), 5);
+    EXPECT_EQ(total(counts).rows, 31 * 3);  // rows 100 to 130, three retrieval heads
+    EXPECT_DOUBLE_EQ(total(counts).mean(), 5);
   }
   EXPECT_GT(max_difference(sample.with_dense_retrieval(), sample.with_selection(sparse_.selection)), 1e-3);
 }
