@@ -14,7 +14,7 @@ namespace {
 bool is_visible(const PrefillAttentionParams& params, HeadMode mode, int32_t position, int32_t n,
                 const uint32_t* selected) {
   const bool resident = mode == HeadMode::kDense || position - n < params.window || n < params.sink_tokens;
-  if (mode != HeadMode::kSelected || params.part == PrefillPart::kResident) {
+  if (selected == nullptr) {
     return resident;
   }
   const int32_t tile = n / kPrefillKeyTile;
@@ -77,7 +77,7 @@ class Head {
     const int64_t row = sequence.query_begin + i;
     T* o = o_ + row * params_.o_token_stride;
     float* lse = params_.lse == nullptr ? nullptr : params_.lse + head_ * params_.lse_head_stride + row;
-    const bool merges = params_.part == PrefillPart::kSelected;
+    const bool merges = params_.part == PrefillPart::kSelected && lse != nullptr;
     double max = merges ? static_cast<double>(*lse) : -INFINITY;
     for (const double score : scores_) {
       max = std::max(max, score);

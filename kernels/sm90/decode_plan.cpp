@@ -41,7 +41,7 @@ int64_t divide_up(int64_t a, int64_t b) {
 DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multiprocessors) {
   DecodePlan plan{};
   plan.heads_per_group = params.num_heads / params.num_key_value_heads;
-  plan.row_tiles = static_cast<int32_t>(divide_up(plan.heads_per_group * params.query_tokens, kDecodeRows));
+  plan.row_tiles = static_cast<int32_t>(divide_up(int64_t{plan.heads_per_group} * params.query_tokens, kDecodeRows));
   const RowCounts rows = count_rows(params, plan);
   const int64_t resident =
       std::min<int64_t>(params.max_keys, int64_t{params.sink_tokens} + params.window + params.query_tokens - 1);

@@ -56,8 +56,9 @@ class SelectionCandidates {
   static constexpr float kLn2 = 0.69314718f;
   static constexpr int kLaneScores = 16;
   static constexpr int kTileBatch = 32 * kLaneScores / kScoreTile;  // tiles that a warp reads together
-  static constexpr int kOwnRounds = 4;         // of 32 maxima that a warp keeps: 1M keys for a whole cluster
-  static constexpr uint32_t kSpareTiles = 64;  // that may be listed in vain
+  static constexpr int kOwnRounds = 4;          // of 32 maxima that a warp keeps: 1M keys for a whole cluster
+  static constexpr int kGroups = 16;            // of keys, to a thread
+  static constexpr uint32_t kSpareGroups = 64;  // whose best keys may be candidates in vain
 
   /// Of the tiles with far keys every block has a run, and every warp a run of those. visit(tile, maximum), 0 past the
   /// end, by whole warps in order.
@@ -77,46 +78,68 @@ class SelectionCandidates {
     return tile < own_end_ ? __ldcg(params_.tile_maxima + static_cast<int64_t>(row_.index) * params_.tiles + tile) : 0;
   }
 
-  /// Sets threshold_ to a score that at least `most` keys reach, by the maxima of groups of tiles: as many of them as
-  /// the block can hold in registers.
-  __device__ void find_threshold(int32_t first_tile, int32_t end_tile, uint32_t most) {
-    constexpr int kGroups = 16;  // to a thread
-    const uint32_t* maxima = params_.tile_maxima + static_cast<int64_t>(row_.index) * params_.tiles;
-    int32_t size = 1;
-    while ((end_tile - 1) / size >= kGroups * kPickThreads) {
-      size *= 2;
-    }
-    uint32_t groups[kGroups];
-#pragma unroll
-    for (int i = 0; i < kGroups; ++i) {
-      const int32_t first = (i * kPickThreads + static_cast<int32_t>(threadIdx.x)) * size;
-      groups[i] = first >= first_tile && first < end_tile ? __ldcg(maxima + first) : 0;
-    }
-    for (int32_t other = 1; other < size; ++other) {
+  /// Maxima of disjoint groups of keys: as many groups as a block holds in registers, of tiles, or of fewer keys where
+  /// the tiles are hardly more than `most`. Returns the number of groups.
+  __device__ int32_t read_groups(int32_t first_tile, int32_t end_tile, uint32_t most,
+                                 uint32_t (&groups)[kGroups]) const {
+    const auto thread = static_cast<int32_t>(threadIdx.x);
+    const auto enough = static_cast<int32_t>(most + most / 4);
+    const int32_t tiles = end_tile - first_tile;
+    if (tiles < enough && tiles * (kScoreTile / 16) <= kGroups * kPickThreads) {
+      const int32_t size = tiles * (kScoreTile / 16) < enough ? 4 : 16;
+      const int32_t count = min(tiles * (kScoreTile / size), kGroups * kPickThreads);
+      const int64_t first_score = (static_cast<int64_t>(row_.index) * params_.tiles + first_tile) * kScoreTile;
 #pragma unroll
       for (int i = 0; i < kGroups; ++i) {
-        const int32_t tile = (i * kPickThreads + static_cast<int32_t>(threadIdx.x)) * size + other;
-        groups[i] = max(groups[i], tile >= first_tile && tile < end_tile ? __ldcg(maxima + tile) : 0);
+        const int32_t group = i * kPickThreads + thread;
+        groups[i] = 0;
+        for (int32_t j = 0; j < size && group < count; j += 4) {
+          const auto* scores = reinterpret_cast<const float4*>(params_.scores + first_score + group * size + j);
+          const float4 four = __ldcg(scores);
+          groups[i] = max(groups[i], order_key(fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w))));
+        }
+      }
+      return count;
+    }
+    const uint32_t* maxima = params_.tile_maxima + static_cast<int64_t>(row_.index) * params_.tiles + first_tile;
+    int32_t size = 1;
+    while (tiles > size * kGroups * kPickThreads) {
+      size *= 2;
+    }
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      groups[i] = 0;
+    }
+    for (int32_t other = 0; other < size; ++other) {
+#pragma unroll
+      for (int i = 0; i < kGroups; ++i) {
+        const int32_t tile = (i * kPickThreads + thread) * size + other;
+        groups[i] = max(groups[i], tile < tiles ? __ldcg(maxima + tile) : 0);
       }
     }
+    return (tiles + size - 1) / size;
+  }
+
+  /// Sets threshold_ to a score that at least `most` keys reach.
+  __device__ void find_threshold(int32_t first_tile, int32_t end_tile, uint32_t most) {
+    uint32_t groups[kGroups];
+    const int32_t count = read_groups(first_tile, end_tile, most, groups);
     // An upper bound for the scores: the references are their largest exponents, but for rounding.
     constexpr uint32_t kRoundings = 16;
     highest_ = scan_.maximum(order_key(largest_exponent_ * kLn2)) + kRoundings;
     threshold_ = kNoScore + 1;
-    const auto count = static_cast<uint32_t>((end_tile - 1) / size - first_tile / size + 1);
-    if (count > most) {
-      threshold_ = radix_select(
-                       shared_.histogram, shared_.result, scan_, {most, most, 0}, {threshold_, highest_},
-                       pivot(threshold_, highest_),
-                       [&](const auto& visit) {
+    if (count > static_cast<int32_t>(most)) {
+      const auto for_each = [&](const auto& visit) {
 #pragma unroll
-                         for (int i = 0; i < kGroups; ++i) {
-                           if (i * kPickThreads * size < end_tile) {
-                             visit(groups[i], 0u);
-                           }
-                         }
-                       },
-                       [](const RadixResult& result) { return result.equal <= kSpareTiles; })
+        for (int i = 0; i < kGroups; ++i) {
+          if (i * kPickThreads < count) {
+            visit(groups[i], 0u);
+          }
+        }
+      };
+      const auto good_enough = [](const RadixResult& result) { return result.equal <= kSpareGroups; };
+      threshold_ = radix_select(shared_.histogram, shared_.result, scan_, {most, most, 0}, {threshold_, highest_},
+                                pivot(threshold_, highest_), for_each, good_enough)
                        .low;
     }
   }

@@ -100,7 +100,7 @@ class Prompt {
 /// Pairs of a query and a key that a head looks at.
 double pairs(double tokens, double window) {
   const double whole = std::min(tokens, window);
-  return whole * (whole + 1) / 2 + (tokens - whole) * window;
+  return whole * (whole + 1) / 2 + (tokens - whole) * whole;
 }
 
 Line measure(const LayerShape& shape, int64_t tokens, const Settings& settings) {
