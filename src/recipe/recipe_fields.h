@@ -82,7 +82,8 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("learning_rate", train.learning_rate, "of AdamW, after the warm-up, before the cosine", kPositive);
     fields.value("warmup", train.warmup, "steps", at_least(0));
     fields.value("documents_per_step", train.documents_per_step, "on all processes together", at_least(1));
-    fields.value("rows_per_document", train.rows_per_document, "whose attention is learned", at_least(1));
+    fields.value("rows_per_document", train.rows_per_document,
+                 "whose attention is learned, up to half of them rows that answer", at_least(1));
     fields.choice("kl", train.kl, {{"far", IndexTarget::kFar}, {"full", IndexTarget::kFull}},
                   "`far`: over the keys beyond window and sinks; `full`: over all, as in the paper");
     fields.value("dense_backbone", train.dense_backbone, "run the frozen model dense instead of by the plan");

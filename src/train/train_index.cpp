@@ -5,7 +5,10 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "base/error.h"
 #include "checkpoint/safetensors_writer.h"
@@ -61,6 +64,28 @@ nlohmann::ordered_json to_json(const IndexTrainingStep& step) {
           {"gradient_norm", step.gradient_norm}};
 }
 
+// The rows of a document that are learned: half of them those that predict its label tokens, where it has so many,
+// since answering is what retrieval is for and rare among all rows; the rest from anywhere.
+std::vector<int64_t> rows_to_learn(const Sample& document, int64_t first, int64_t count, uint64_t seed) {
+  std::vector<int64_t> answers;
+  for (const TokenRange& label : document.labels) {
+    for (int64_t row = std::max(label.begin - 1, first); row < label.end - 1; ++row) {
+      answers.push_back(row);
+    }
+  }
+  std::vector<int64_t> rows, anywhere = sample_rows(first, static_cast<int64_t>(document.ids.size()), count, seed);
+  std::mt19937_64 random(seed);
+  std::ranges::sample(answers, std::back_inserter(rows), count / 2, random);
+  std::ranges::shuffle(anywhere, random);
+  for (const int64_t row : anywhere) {
+    if (static_cast<int64_t>(rows.size()) < count && std::ranges::count(rows, row) == 0) {
+      rows.push_back(row);
+    }
+  }
+  std::ranges::sort(rows);
+  return rows;
+}
+
 // One document: the frozen model runs forward, and the loss collects gradients on the way. Returns total_statistics.
 at::Tensor learn_document(const Model& model, const HeadPlan& plan, const Indexer& indexer, const Sample& document,
                           const IndexTrainingOptions& options, uint64_t row_seed) {
@@ -70,7 +95,7 @@ at::Tensor learn_document(const Model& model, const HeadPlan& plan, const Indexe
         .expected(fmt::format("more than {} tokens", first))
         .found(std::to_string(length));
   }
-  IndexLoss loss(plan, indexer, options.target, sample_rows(first, length, options.rows_per_document, row_seed),
+  IndexLoss loss(plan, indexer, options.target, rows_to_learn(document, first, options.rows_per_document, row_seed),
                  1.0 / static_cast<double>(options.documents_per_step));
   const at::NoGradGuard frozen;
   PlannedAttention planned(plan.windows(), plan.num_key_value_heads, model.device());

@@ -17,7 +17,7 @@ namespace retrosparse {
 struct IndexTrainingOptions {
   int64_t steps = 600;
   int64_t documents_per_step = 1;   ///< over all ranks, a multiple of their number
-  int64_t rows_per_document = 512;  ///< rows of each document whose attention is learned
+  int64_t rows_per_document = 512;  ///< rows of each document that are learned, up to half of them label rows
   double learning_rate = 1e-3;
   int64_t warmup = 100;
   IndexTarget target = IndexTarget::kFar;
