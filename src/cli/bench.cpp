@@ -24,6 +24,7 @@ struct BenchArguments {
 
 using Measure = void (*)(const bench::Settings&, const bench::OnLine&);
 
+#ifdef RETROSPARSE_WITH_CUDA
 std::string cell(const bench::Line& value) {
   if (value.is_string()) {
     return value.get<std::string>();
@@ -50,7 +51,6 @@ std::string table(const bench::Line& lines) {
   return rows.text();
 }
 
-#ifdef RETROSPARSE_WITH_CUDA
 void run(const BenchArguments& arguments, Measure measure) {
   DeviceOptions device;
   device.device = "cuda";
