@@ -54,7 +54,8 @@ PickedTokens cut(const at::Tensor& positions, const at::Tensor& counts) {
 
 // The paper's rule counts near keys too; only the far ones of its choice have to be fetched beside sinks and window.
 PickedTokens select_like_the_paper(const SelectionInput& input, const std::vector<GateSettings>& settings) {
-  auto [shares, order] = at::sort(at::softmax(input.scores, -1), /*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  auto [scores, order] = at::sort(input.scores, /*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const at::Tensor shares = at::softmax(scores, -1);
   const at::Tensor target = per_head(settings, &GateSettings::p, shares).expand(input.lse_local.sizes());
   const at::Tensor chosen_count = entries_to_reach(shares, target);
   const at::Tensor chosen = at::arange(order.size(-1), order.options()).lt(chosen_count.unsqueeze(-1));
@@ -85,11 +86,21 @@ std::string name_of(SelectionRule rule) {
   return std::ranges::find(kRules, rule, &std::pair<const char*, SelectionRule>::second)->first;
 }
 
-at::Tensor far_mass(const SelectionInput& input) {
-  return at::sigmoid(far_scores(input).logsumexp(-1) + input.gate - input.lse_local);
+at::Tensor far_log_sum_exp(const SelectionInput& input) {
+  return far_scores(input).logsumexp(-1);
+}
+
+at::Tensor far_mass(const SelectionInput& input, const at::Tensor& lse_far) {
+  return at::sigmoid(lse_far + input.gate - input.lse_local);
 }
 
 PickedTokens select_tokens(const SelectionInput& input, SelectionRule rule, const std::vector<GateSettings>& settings) {
+  return input.scores.is_cpu() ? select_tokens_row_by_row(input, rule, settings)
+                               : select_tokens_by_sorting(input, rule, settings);
+}
+
+PickedTokens select_tokens_by_sorting(const SelectionInput& input, SelectionRule rule,
+                                      const std::vector<GateSettings>& settings) {
   if (rule == SelectionRule::kPaper) {
     return select_like_the_paper(input, settings);
   }
@@ -99,7 +110,9 @@ PickedTokens select_tokens(const SelectionInput& input, SelectionRule rule, cons
   at::Tensor counts = cap.expand(input.lse_local.sizes());
   if (rule == SelectionRule::kTopP) {
     const at::Tensor uncovered = 1 - per_head(settings, &GateSettings::p, scores);
-    const at::Tensor target = 1 - uncovered / far_mass(input);  // of the far mass; below 0: the window covers p already
+    const at::Tensor target =
+        1 -
+        uncovered / far_mass(input, far_log_sum_exp(input));  // of the far mass; below 0: the window covers p already
     const at::Tensor floor = per_head(settings, &GateSettings::min_tokens, scores).to(at::kLong);
     counts = at::minimum(at::maximum(entries_to_reach(at::softmax(scores, -1), target), floor), cap);
   }

@@ -40,11 +40,22 @@ struct SelectionInput {
   at::Tensor gate;       ///< float32 [R, n]: LayerIndexer::gate
 };
 
+/// LSE_far: of the scores of the far keys, [R, n]; -inf for a row without.
+at::Tensor far_log_sum_exp(const SelectionInput& input);
+
 /// The estimate of the attention mass on far keys, sigmoid(LSE_far(scores) + gate - LSE_local): [R, n], 0 for a row
 /// without far keys.
-at::Tensor far_mass(const SelectionInput& input);
+at::Tensor far_mass(const SelectionInput& input, const at::Tensor& lse_far);
 
 /// Picks by `rule`; settings: one for each head. Ties go to the lower position.
 PickedTokens select_tokens(const SelectionInput& input, SelectionRule rule, const std::vector<GateSettings>& settings);
+
+/// The same by tensor operations on any device, sorting all scores: what other devices than the CPU do.
+PickedTokens select_tokens_by_sorting(const SelectionInput& input, SelectionRule rule,
+                                      const std::vector<GateSettings>& settings);
+
+/// The same on the CPU, row by row, sorting no more scores than are needed.
+PickedTokens select_tokens_row_by_row(const SelectionInput& input, SelectionRule rule,
+                                      const std::vector<GateSettings>& settings);
 
 }  // namespace retrosparse

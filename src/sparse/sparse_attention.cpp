@@ -4,9 +4,6 @@
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/logsumexp.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/softmax.h>
 
 #include <algorithm>
 #include <limits>
@@ -18,8 +15,11 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// Elements of scratch for one block of rows, so that memory does not grow with the number of rows.
-constexpr int64_t kScratch = int64_t{1} << 24;
+// Scores of one block of rows, so that memory does not grow with the number of rows. On the CPU few enough that the C
+// library keeps their memory for the next block instead of having it cleared by the system again.
+int64_t scores_per_block(const at::Tensor& q) {
+  return int64_t{1} << (q.is_cpu() ? 20 : 24);
+}
 
 // The rows [begin, begin + count) of the new tokens, with the keys up to the last of them.
 AttentionInput rows_of(const AttentionInput& input, int64_t begin, int64_t count) {
@@ -41,28 +41,6 @@ at::Tensor exact_scores(const AttentionInput& input, const LayerIndexer& layer) 
 }
 
 }  // namespace
-
-PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
-                               const at::Tensor& group_of_head, const PickedTokens& picked) {
-  const int64_t rows = q.size(0), heads = q.size(1), head_dim = q.size(2), width = picked.positions.size(-1);
-  const at::Tensor group = group_of_head.view({heads, 1, 1});
-  const at::Tensor meant = at::arange(width, picked.counts.options()).lt(picked.counts.unsqueeze(-1));  // [R, n, P]
-  std::vector<at::Tensor> outs, lses;
-  const int64_t block = std::clamp<int64_t>(kScratch / (heads * width * head_dim), 1, rows);
-  for (int64_t row = 0; row < rows; row += block) {
-    const int64_t count = std::min(block, rows - row);
-    const at::Tensor positions = picked.positions.narrow(1, row, count);
-    const at::Tensor keys = k.index({positions, group}), values = v.index({positions, group});  // [R, count, P, D]
-    const at::Tensor queries = q.narrow(0, row, count).transpose(0, 1).unsqueeze(2);            // [R, count, 1, D]
-    const at::Tensor scores = at::matmul(queries, keys.transpose(-1, -2)).squeeze(2).to(at::kFloat).mul(scale);
-    const at::Tensor masked = scores.masked_fill(meant.narrow(1, row, count).logical_not(), kMinusInfinity);
-    const at::Tensor lse = masked.logsumexp(-1);
-    const at::Tensor shares = (masked - lse.unsqueeze(-1)).exp().nan_to_num(0.0);
-    outs.push_back(at::matmul(shares.unsqueeze(2).to(v.scalar_type()), values).squeeze(2).transpose(0, 1));
-    lses.push_back(lse.transpose(0, 1));
-  }
-  return {at::cat(outs), at::cat(lses)};
-}
 
 SelectionSettings SelectionSettings::uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate) {
   SelectionSettings settings{rule, {}, false};
@@ -143,6 +121,23 @@ PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& in
 
 PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
                                                        const at::Tensor& lse_local) {
+  const int64_t num_rows = input.q.size(0);
+  const int64_t block =
+      std::clamp<int64_t>(scores_per_block(input.q) / (lse_local.size(0) * input.k.size(0)), 1, num_rows);
+  std::vector<at::Tensor> outs, lses;
+  for (int64_t row = 0; row < num_rows; row += block) {
+    const int64_t count = std::min(block, num_rows - row);
+    const AttentionInput rows = rows_of(input, row, count);
+    const PartialAttention part =
+        attend_picked_block(rows, index_keys.narrow(1, 0, rows.k.size(0)), lse_local.narrow(1, row, count));
+    outs.push_back(part.out);
+    lses.push_back(part.lse);
+  }
+  return {at::cat(outs), at::cat(lses)};
+}
+
+PartialAttention SparseAttention::attend_picked_block(const AttentionInput& input, const at::Tensor& index_keys,
+                                                      const at::Tensor& lse_local) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   const LocalWindow local = model_.plan.local;
   const int64_t num_keys = input.k.size(0);
@@ -202,11 +197,9 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
                        ? dense_prefill_.forward(rows)
                        : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }
-  const int64_t width = std::max<int64_t>(layer.num_heads(), 1) * input.k.size(0);
-  const int64_t block = std::clamp<int64_t>(kScratch / width, 1, num_new);
-  for (int64_t row = sparse_row; row < num_new; row += block) {
-    const AttentionInput rows = rows_of(input, row, std::min(block, num_new - row));
-    outs.push_back(attend_near_and(&SparseAttention::attend_picked_tokens, rows, keys_of(rows)));
+  if (sparse_row < num_new) {
+    const AttentionInput rows = rows_of(input, sparse_row, num_new - sparse_row);
+    outs.push_back(attend_near_and(&SparseAttention::attend_picked_tokens, rows, index_keys));
   }
   return outs.size() == 1 ? outs.front() : at::cat(outs);
 }

@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "model/attend.h"
 #include "model/attention.h"
 #include "model/planned_attention.h"
 #include "sparse/head_plan.h"
 #include "sparse/indexer.h"
+#include "sparse/picked_attention.h"
 #include "sparse/prefill_settings.h"
 #include "sparse/selection.h"
 #include "sparse/tile_selection.h"
@@ -59,11 +59,6 @@ SelectionCounts total(const HeadCounts& counts);
 /// Adds head by head; an empty sum takes the other's shape.
 void add(HeadCounts& sum, const HeadCounts& counts);
 
-/// Exact attention of n queries [n, R, D] over the keys [S, K, D] that they picked; group_of_head int64 [R]: the key
-/// head that each reads. A row without picks has lse = -inf and out = 0.
-PartialAttention attend_picked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
-                               const at::Tensor& group_of_head, const PickedTokens& picked);
-
 /// The converted model: local heads see sinks and window. Retrieval heads are dense in prefill, or see sinks, window
 /// and the far keys of the tiles that their index selects; for sparse rows they see sinks, window and the far tokens
 /// that their index picks. Plain tensor code, no gradients. One object serves one sequence at a time: it keeps the
@@ -108,6 +103,8 @@ class SparseAttention : public Attention {
                                          const at::Tensor& lse_local);
   PartialAttention attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
                                         const at::Tensor& lse_local);
+  PartialAttention attend_picked_block(const AttentionInput& input, const at::Tensor& index_keys,
+                                       const at::Tensor& lse_local);
   void count(int64_t layer, const PickedTokens& picked, int64_t far_available);
 
   const SparseModel& model_;
