@@ -16,8 +16,11 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// Elements of scores at a time: a query tile's rows are taken in as many steps as that takes.
-constexpr int64_t kScratch = int64_t{1} << 24;
+// Scores at a time: a query tile's rows are taken in as many steps as that takes. As in SparseAttention, the CPU wants
+// few of them.
+int64_t scores_per_block(const at::Tensor& index_queries) {
+  return int64_t{1} << (index_queries.is_cpu() ? 20 : 24);
+}
 
 int64_t tiles_of(int64_t num_keys) {
   return (std::max<int64_t>(num_keys, 0) + kKeyTile - 1) / kKeyTile;
@@ -47,7 +50,8 @@ SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& 
   at::Tensor selected =
       at::zeros({num_heads, (num_keys - 1) / kQueryTile - first_tile + 1, tiles_of(num_keys - local.window)},
                 input.index_queries.options().dtype(at::kBool));
-  const int64_t block = std::clamp<int64_t>(kScratch / (num_heads * num_keys), 1, kQueryTile);
+  const int64_t block =
+      std::clamp<int64_t>(scores_per_block(input.index_queries) / (num_heads * num_keys), 1, kQueryTile);
   for (int64_t row = tiles.first_position, rows = 0; row < num_keys; row += rows) {
     const int64_t tile_end = std::min((row / kQueryTile + 1) * kQueryTile, num_keys);
     rows = std::min(block, tile_end - row);

@@ -1,8 +1,6 @@
-// The rule of prefill by tiles, written out row by row in double precision, and the kernels' reference, against the
-// blocked tensor code.
+// The rule of prefill by tiles, written out row by row in double precision, against the blocked tensor code.
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <retrosparse_kernels/tile_selection.h>
 
 #include <cmath>
 
@@ -145,58 +143,6 @@ TEST_P(TilePrefillTest, OddChunksFollowTheRuleTheirRowsSee) {
   for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 300}, {0, 1, 200, 201, 599}}) {
     EXPECT_LT(max_difference(in_chunks(cuts), expected(cuts)), 1e-5);
   }
-}
-
-TEST_P(TilePrefillTest, AgreesWithTheKernelsReference) {
-  const LayerIndexer& layer = model_.indexer.layers[0];
-  const at::Tensor queries = layer.queries(whole_.q_pre_rope).to(at::kHalf);  // [R, n, r]
-  const at::Tensor keys = layer.keys(whole_.k_pre_rope).to(at::kHalf).contiguous();
-  const at::Tensor gate = layer.gate(whole_.q_pre_rope).contiguous(), lse = at::randn({3, kTokens}) + 4;
-  const SelectedTiles got =
-      select_tiles(layer, {queries.to(at::kFloat), keys.to(at::kFloat), lse, gate}, model_.plan.local, GetParam());
-
-  const at::Tensor by_query = queries.transpose(0, 1).contiguous();  // [n, R, r]
-  const std::vector<int32_t> heads{0, 1, 2};
-  const std::vector<float> shares(3, static_cast<float>(GetParam()));
-  const kernels::PrefillSequence sequence{0, kTokens, 0, kTokens};
-  const int64_t query_tiles = got.selected.size(1);
-  std::vector<uint32_t> words(static_cast<size_t>(3 * query_tiles));
-  std::vector<double> margins(words.size() * 32);
-  kernels::TileSelectionParams params;
-  params.queries = by_query.const_data_ptr();
-  params.gates = gate.const_data_ptr<float>();
-  params.lse_local = lse.const_data_ptr<float>();
-  params.gates_head_stride = params.lse_head_stride = kTokens;
-  params.selected_tiles = words.data();
-  params.selected_tiles_head_stride = query_tiles;
-  params.selected_tiles_query_stride = 1;
-  params.total_queries = params.total_keys = kTokens;
-  params.num_heads = params.num_selected_heads = params.num_key_value_heads = 3;  // each with its own copy of the keys
-  params.selected_heads = heads.data();
-  params.tile_shares = shares.data();
-  params.sink_tokens = kSinks;
-  params.window = kWindow;
-  params.sequences = &sequence;
-  params.num_sequences = 1;
-  const at::Tensor keys_of_heads = keys.index_select(0, layer.group_of_head).contiguous();
-  params.keys = keys_of_heads.const_data_ptr();
-  kernels::reference::tile_selection(params, margins.data());
-
-  int64_t near_ties = 0;
-  for (int64_t place = 0; place < 3; ++place) {
-    for (int64_t query_tile = 0; query_tile < query_tiles; ++query_tile) {
-      for (int64_t key_tile = 0; key_tile < got.selected.size(2); ++key_tile) {
-        const auto word = static_cast<size_t>(place * query_tiles + query_tile);
-        if (std::abs(margins[word * 32 + static_cast<size_t>(key_tile)]) < 1e-4) {
-          ++near_ties;
-          continue;
-        }
-        EXPECT_EQ(got.selected[place][query_tile][key_tile].item<bool>(), (words[word] >> key_tile & 1) != 0)
-            << place << " " << query_tile << " " << key_tile;
-      }
-    }
-  }
-  EXPECT_LE(near_ties, 2);
 }
 
 TEST_P(TilePrefillTest, DecodeFollowsAsAfterADensePrompt) {
