@@ -1,5 +1,6 @@
 #include "sparse/selection.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
@@ -30,6 +31,7 @@ at::Tensor far_scores(const SelectionInput& input) {
 template <typename Member>
 at::Tensor per_head(const std::vector<GateSettings>& settings, Member member, const at::Tensor& like) {
   std::vector<double> values;
+  values.reserve(settings.size());
   for (const GateSettings& setting : settings) {
     values.push_back(static_cast<double>(setting.*member));
   }

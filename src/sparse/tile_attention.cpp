@@ -1,5 +1,6 @@
 #include "sparse/tile_attention.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/logsumexp.h>

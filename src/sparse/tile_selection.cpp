@@ -1,5 +1,6 @@
 #include "sparse/tile_selection.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/constant_pad_nd.h>
