@@ -176,7 +176,7 @@ std::string apply_setting(json& root, const std::string& setting) {
   if (equals == std::string::npos || equals == 0) {
     throw Error("not a setting").file("--set " + setting).expected("section.key=value");
   }
-  const std::string path = setting.substr(0, equals);
+  std::string path = setting.substr(0, equals);
   std::map<std::string, int> lines;
   json* place = &root;
   for (size_t begin = 0, end = 0; end != path.size(); begin = end + 1) {
