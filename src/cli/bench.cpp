@@ -116,7 +116,8 @@ void add_work(CLI::App& bench, const std::string& name, const std::string& descr
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  CLI::App& bench = *app.add_subcommand("bench", "time the attention kernels beside FlashAttention-2 and cuDNN");
+  CLI::App& bench = *app.add_subcommand("bench", "Time the attention kernels beside FlashAttention-2 and cuDNN.");
+  bench.footer("Example:\n  retrosparse bench prefill --shape A --length 32768");
   bench.require_subcommand(1);
   Measure prefill = nullptr;
   Measure decode = nullptr;
@@ -126,9 +127,9 @@ void add_bench(CLI::App& app) {
   decode = bench::bench_decode;
   select = bench::bench_select;
 #endif
-  add_work(bench, "prefill", "a whole prompt through one layer's attention", {32768, 131072}, {}, prefill);
-  add_work(bench, "decode", "one token through one layer's attention, caches cold", {32768, 131072}, {1, 16}, decode);
-  add_work(bench, "select", "decode's choice of keys alone", {131072, 1048576}, {1}, select);
+  add_work(bench, "prefill", "A whole prompt through one layer's attention.", {32768, 131072}, {}, prefill);
+  add_work(bench, "decode", "One token through one layer's attention, caches cold.", {32768, 131072}, {1, 16}, decode);
+  add_work(bench, "select", "Decode's choice of keys alone.", {131072, 1048576}, {1}, select);
 }
 
 }  // namespace retrosparse::cli

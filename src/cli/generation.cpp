@@ -57,12 +57,12 @@ double Generation::decode_rate() const {
 }
 
 void Generation::log_speed() const {
-  std::string line = fmt::format("prefill {} tokens, {:.4g} tokens/s", prompt_tokens, prefill_rate());
+  std::string line = fmt::format("prefill {} tokens, {:.0f} tokens/s", prompt_tokens, prefill_rate());
   if (decode_passes() > 0) {
-    line += fmt::format("; decode {} tokens, {:.4g} tokens/s", ids.size(), decode_rate());
+    line += fmt::format("; decode {} tokens, {:.1f} tokens/s", ids.size(), decode_rate());
   }
   if (selection && selection->rows > 0) {
-    line += fmt::format("; {:.4g} of {:.4g} far tokens per row and retrieval head", selection->mean(), available());
+    line += fmt::format("; {:.1f} of {:.0f} far tokens per row and retrieval head", selection->mean(), available());
   }
   log_info("{}; peak memory {}", line, format_bytes(static_cast<double>(peak_memory)));
 }

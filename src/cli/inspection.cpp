@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -173,8 +174,8 @@ ordered_json to_json(const Inspection& inspection, bool tensors) {
   if (inspection.conversion) {
     json["retrosparse"] = settings_json(*inspection.conversion);
   }
-  json["parameters"] = inspection.parameters.total();
-  json["active_parameters"] = inspection.parameters.active();
+  json["parameters"] = std::llround(inspection.parameters.total());
+  json["active_parameters"] = std::llround(inspection.parameters.active());
   if (inspection.checkpoint) {
     json["weights"] = weights_json(inspection, tensors);
   } else {

@@ -32,8 +32,17 @@ at::Tensor aligned_bias(const at::Tensor& bias, at::IntArrayRef sizes) {
   return at::constant_pad_nd(bias, {0, padded - columns}).narrow(1, 0, columns).expand(sizes);
 }
 
+constexpr int64_t kFlashHeadDim = 256;  // FlashAttention-2's largest; the memory-efficient kernel has no such bound
+
 PartialAttention run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale, bool causal,
                      const at::Tensor& bias) {
+  constexpr int64_t kMultiple = 8;  // of head_dim, for the CUDA kernels; zeros behind it change no score
+  const int64_t head_dim = q.size(2), surplus = q.is_cpu() ? 0 : (kMultiple - head_dim % kMultiple) % kMultiple;
+  if (surplus > 0) {
+    const auto padded = [&](const at::Tensor& tensor) { return at::constant_pad_nd(tensor, {0, surplus}); };
+    const PartialAttention result = run(padded(q), padded(k), padded(v), scale, causal, bias);
+    return {result.out.narrow(2, 0, head_dim), result.lse};
+  }
   const int64_t num_tokens = q.size(0), num_groups = k.size(1), group_size = q.size(1) / num_groups;
   const at::Tensor queries = queries_by_group(q, num_groups);
   const at::Tensor keys = keys_by_group(k, group_size), values = keys_by_group(v, group_size);
@@ -45,7 +54,7 @@ PartialAttention run(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     }
     std::tie(out, lse) =
         at::_scaled_dot_product_flash_attention_for_cpu(queries, keys, values, 0.0, causal, mask, scale);
-  } else if (!bias.defined() && q.scalar_type() != at::kFloat) {
+  } else if (!bias.defined() && q.scalar_type() != at::kFloat && head_dim <= kFlashHeadDim) {
     auto result = at::_scaled_dot_product_flash_attention(queries, keys, values, 0.0, causal, false, scale);
     out = std::get<0>(result);
     lse = std::get<1>(result);

@@ -4,9 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "model/config_reader.h"
 #include "model/rope_config.h"
 
@@ -129,6 +132,9 @@ void check_size(const JsonObject& json, const ModelConfig& config) {
 }  // namespace
 
 ModelConfig ModelConfig::read(const std::filesystem::path& path) {
+  if (std::filesystem::is_regular_file(path) && path.extension() != ".json") {
+    throw Error("not a model").file(path.string()).expected("the folder of a checkpoint, or its config.json");
+  }
   const JsonObject json = JsonObject::read(std::filesystem::is_directory(path) ? path / "config.json" : path);
   ModelConfig config;
   config.family = &family_of(json, config.architecture);
@@ -172,6 +178,10 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
     config.bos_token_id = json.get<int64_t>("bos_token_id");
   }
   config.dtype = json.get_or<std::string>("dtype", json.get_or<std::string>("torch_dtype", ""));
+  constexpr std::array<std::string_view, 5> kKnownDtypes = {"", "auto", "float32", "float16", "bfloat16"};
+  if (std::ranges::count(kKnownDtypes, config.dtype) == 0) {
+    log_warning("{}: dtype {} is not one that models run in; the tensors' own counts", json.file(), config.dtype);
+  }
   return config;
 }
 

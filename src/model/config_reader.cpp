@@ -20,7 +20,9 @@ int64_t ConfigReader::integer(const std::string& name, int64_t lowest, int64_t h
     value = json_.get<int64_t>(key);  // throws the error for a missing key
   }
   if (value < lowest || value > highest) {
-    throw json_.wrong(key, fmt::format("a whole number from {} to {}", lowest, highest));
+    throw json_.error(key, "out of range")
+        .expected(fmt::format("a whole number from {} to {}", lowest, highest))
+        .found(std::to_string(value));
   }
   return value;
 }

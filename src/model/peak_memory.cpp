@@ -1,7 +1,9 @@
 #include "model/peak_memory.h"
 
 #include <ATen/DeviceAccelerator.h>
-#include <sys/resource.h>
+
+#include <fstream>
+#include <string>
 
 namespace retrosparse {
 
@@ -10,9 +12,14 @@ uint64_t peak_memory(at::Device device) {
     const auto stats = at::accelerator::getDeviceStats(device.index());
     return static_cast<uint64_t>(stats.reserved_bytes[0].peak);  // [0]: of all pools together
   }
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+  // Not getrusage: its maximum is that of the parent too, where that was larger when it forked.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) {
+      return std::stoull(line.substr(line.find_first_of("0123456789"))) * 1024;  // "VmHWM:    1234 kB"
+    }
+  }
+  return 0;
 }
 
 }  // namespace retrosparse

@@ -1,6 +1,7 @@
 """The command line: what it prints, and how it answers wrong usage."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -151,6 +152,19 @@ def test_plan_adds_weights_and_caches_on_each_gpu(retrosparse):
     sparse = length["kv_cache_bytes"]["sparse"] + length["index_cache_bytes"]["sparse"]
     assert abs(memory["sparse"] - shown["weight_bytes"] - sparse) <= 2  # each is rounded
     assert isinstance(length["kv_cache_bytes"]["sparse"], int)
+
+
+def test_peak_memory_is_our_own(retrosparse):
+    ballast = bytearray(os.urandom(1 << 20) * 700)  # a process's maximum must not count for those that it starts
+    shown = json.loads(retrosparse("generate", "--model", NANO, "--prompt", "Once", "--max-new-tokens", 1, "--json",
+                                   "--device", "cpu").stdout)
+    assert 0 < shown["peak_memory_bytes"] < len(ballast)
+
+
+def test_nothing_decodes_to_nothing(retrosparse):
+    assert retrosparse("tokenize", "--model", NANO, "").stdout == "\n"
+    for ids in ("", "[]", " \n"):
+        assert retrosparse("tokenize", "--model", NANO, "--decode", ids).stdout == ""
 
 
 # --- Wrong command lines: exit code 2 -----------------------------------------------------------------------------

@@ -182,3 +182,7 @@ def test_tokenizer_that_is_missing_or_cut(retrosparse, model):
     generate_fails(retrosparse, model, says="tokenizer.json")
     (model / "tokenizer.json").unlink()
     generate_fails(retrosparse, model, says="tokenizer.json")
+
+
+def test_a_weight_file_is_not_a_model(retrosparse):
+    fails(retrosparse, "inspect", NANO / "model.safetensors", says=["model.safetensors", "not a model"])
