@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from conftest import NANO, shared, write_ids
+from test_model import CONFIGS, random_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -36,3 +37,23 @@ def test_error_of_bfloat16(name, num_tokens, retrosparse, tmp_path):
         assert ours.max() <= 2 * theirs.max()
         assert ours.mean() <= 2 * theirs.mean()
     assert our_error("--dtype", "float32").max() <= 1e-4 * exact.abs().max()
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "llama-head-dim-20"])
+def test_random_model(name, retrosparse, tmp_path):
+    """Mean errors in bfloat16: there a token of an expert model goes to another expert now and then."""
+    model = random_model(name, **({"head_dim": 20} if name == "llama-head-dim-20" else {}))
+    model.save_pretrained(tmp_path / "model")
+    ids = torch.randint(0, 199, (300,))
+    exact = their_logits(tmp_path / "model", ids, torch.float32)
+    theirs = (their_logits(tmp_path / "model", ids, torch.bfloat16) - exact).abs()
+    prompt = write_ids(tmp_path / "ids.json", ids)
+
+    def our_error(dtype):
+        out = tmp_path / "logits.safetensors"
+        retrosparse("generate", "--model", tmp_path / "model", "--device", "cuda", "--max-new-tokens", 0, "--dtype",
+                    dtype, "--prompt-ids", prompt, "--logits", out)
+        return (load_file(out)["logits"] - exact).abs()
+
+    assert our_error("bfloat16").mean() <= 2 * theirs.mean()
+    assert our_error("float32").max() <= 1e-4 * exact.abs().max()

@@ -43,11 +43,11 @@ CONFIGS = {
 }
 
 
-def random_model(name):
+def random_model(name, **more):
     """A tiny model whose every parameter is random: norms and biases too, which transformers would leave at 1 and 0."""
-    kind, changes = CONFIGS[name]
+    kind, changes = CONFIGS.get(name, CONFIGS["llama"])
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(kind(**{**SMALL, **changes}), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(kind(**{**SMALL, **changes, **more}), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
