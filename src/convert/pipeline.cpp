@@ -85,11 +85,20 @@ void start_anew(const Stage& stage, const fs::path& out) {
 }
 
 StageRecord finished(const Stage& stage, StageRecord record, const Workspace& workspace, double seconds) {
+  const fs::path& out = workspace.options().out;
   for (const std::string& file : stage.outputs) {
-    if (!fs::exists(workspace.options().out / file)) {
+    if (!fs::exists(out / file)) {
       throw std::logic_error(fmt::format("stage {} did not write {}", stage.name, file));
     }
-    record.outputs[file] = hash_file(workspace.options().out / file);
+    if (!fs::is_directory(out / file)) {
+      record.outputs[file] = hash_file(out / file);
+      continue;
+    }
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out / file)) {
+      if (entry.is_regular_file()) {
+        record.outputs[fs::relative(entry.path(), out).string()] = hash_file(entry.path());
+      }
+    }
   }
   record.state = StageRecord::State::kDone;
   record.seconds += seconds;

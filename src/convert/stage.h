@@ -16,8 +16,9 @@ struct Stage {
   std::string summary;                ///< for --help
   std::vector<std::string> after;     ///< stages whose outputs it reads
   std::vector<std::string> settings;  ///< what it reads from the recipe: sections, or single keys
-  std::vector<std::string> outputs;   ///< files, relative to the conversion's folder; every one is there in the end
-  bool keeps_state = false;           ///< an unfinished run left something to go on from
+  std::vector<std::string>
+      outputs;               ///< files, and folders of files, relative to the conversion's folder; there in the end
+  bool keeps_state = false;  ///< an unfinished run left something to go on from
   std::function<bool(const Recipe&)> is_wanted = [](const Recipe&) { return true; };
 
   /// Throws Interrupted where the user asked to stop; what is written then is enough to go on.

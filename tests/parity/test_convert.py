@@ -91,6 +91,11 @@ def test_a_changed_setting_runs_again_what_it_changes(tmp_path):
     errors = convert(out, "train.steps=3").stderr
     assert "train: runs again, since train.steps was 6, is 3" in errors and "profile: done before" in errors
     assert "calibrate: runs again, since train/indexer.safetensors (content) changed" in errors
+    weights = out / "model" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    assert "export: runs again, since its files changed or are gone" in convert(out, "train.steps=3").stderr
+    assert weights.read_bytes() == whole
     (out / "profile" / "head_plan.json").write_text("{}")
     assert "profile: runs again, since its files changed or are gone" in convert(out, "train.steps=3").stderr
 
