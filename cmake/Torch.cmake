@@ -57,8 +57,7 @@ if(RETROSPARSE_WITH_CUDA)
     "-Wl,--push-state,--no-as-needed" wheel::torch_cuda wheel::c10_cuda "-Wl,--pop-state" wheel::cudart)
 endif()
 
-# retrosparse::fmt: the {fmt} that the wheel bundles, header-only (Debian 12's g++ has no <format>).
-add_library(retrosparse_fmt INTERFACE)
+# retrosparse::fmt: the {fmt} whose headers the wheel bundles (Debian 12's g++ has no <format>), compiled once.
+add_library(retrosparse_fmt STATIC "${CMAKE_SOURCE_DIR}/third_party/fmt/format.cpp")
 add_library(retrosparse::fmt ALIAS retrosparse_fmt)
-target_include_directories(retrosparse_fmt SYSTEM INTERFACE "${RETROSPARSE_TORCH_DIR}/include")
-target_compile_definitions(retrosparse_fmt INTERFACE FMT_HEADER_ONLY=1)
+target_include_directories(retrosparse_fmt SYSTEM PUBLIC "${RETROSPARSE_TORCH_DIR}/include")
