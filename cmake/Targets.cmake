@@ -17,7 +17,7 @@ endfunction()
 # The one precompiled header: compiled once, used by every target with TORCH. It pays from the first file on.
 file(CONFIGURE OUTPUT torch_pch.cpp CONTENT "")  # touches the file only when it changes
 add_library(retrosparse_torch_pch OBJECT "${CMAKE_BINARY_DIR}/torch_pch.cpp")
-target_link_libraries(retrosparse_torch_pch PRIVATE retrosparse::torch retrosparse_warnings)
+target_link_libraries(retrosparse_torch_pch PRIVATE retrosparse::torch retrosparse::fmt nlohmann_json::nlohmann_json retrosparse_warnings)
 target_precompile_headers(retrosparse_torch_pch PRIVATE "${CMAKE_SOURCE_DIR}/src/torch_pch.h")
 
 # retrosparse_precompile(TARGET): lets the target use it.
