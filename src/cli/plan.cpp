@@ -13,6 +13,7 @@
 #include "cli/common.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/plan_conversion.h"
 #include "cli/plan_view.h"
 #include "plan/report.h"
 
@@ -25,6 +26,7 @@ struct PlanArguments {
   SparseOptions sparse;
   std::string dtype = "auto";
   std::string gpu;
+  ConversionArguments conversion;
   bool json = false;
 };
 
@@ -56,6 +58,10 @@ std::vector<Gpu> choose_gpus(const std::string& name) {
 void run_plan(const PlanArguments& arguments) {
   const std::vector<int64_t> lengths = parse_lengths(arguments.lengths);
   const std::vector<Gpu> gpus = choose_gpus(arguments.gpu);
+  if (!arguments.conversion.recipe.empty()) {
+    run_conversion_plan(arguments.model, arguments.conversion, arguments.dtype, arguments.gpu, arguments.json);
+    return;
+  }
   const ModelConfig config = ModelConfig::read(arguments.model);
   const std::string dtype = resolve_dtype(arguments.dtype, config);
   const double element_size = dtype == "float32" ? 4 : 2;
@@ -92,22 +98,46 @@ void add_sparse_options(CLI::App& command, SparseOptions& options) {
       ->check(between<int64_t>(0, kMost));
 }
 
+void add_conversion_options(CLI::App& command, ConversionArguments& arguments) {
+  const auto recipe = command.add_option("--recipe", arguments.recipe,
+                                         "predict a conversion by this recipe instead: tokens, time and memory of each "
+                                         "stage on --gpu, or on this machine's CPU");
+  recipe->type_name("FILE.yaml");
+  command.add_option("--set", arguments.settings, "change the recipe, as train.steps=100; may be repeated")
+      ->type_name("SECTION.KEY=VALUE")
+      ->take_all()
+      ->needs(recipe);
+  command
+      .add_option("--head-plan", arguments.head_plan,
+                  "which heads retrieve: profile/head_plan.json of a conversion; else few layers are assumed")
+      ->type_name("FILE.json")
+      ->needs(recipe);
+  command.add_option("--prefill-chunk", arguments.prefill_chunk, "tokens in one forward pass, as for convert")
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(between<int64_t>(1, int64_t{1} << 30))
+      ->needs(recipe);
+}
+
 }  // namespace
 
 void add_plan(CLI::App& app) {
   const auto arguments = std::make_shared<PlanArguments>();
-  CLI::App& command = add_command(app, "plan", "Estimate what a model costs, dense and sparse. Reads config.json only.",
-                                  "retrosparse plan examples/nano --lengths 4k,8k --window 1024",
+  CLI::App& command = add_command(app, "plan",
+                                  "Estimate what a model costs, dense and sparse, or what converting it does. Reads "
+                                  "config.json only.",
+                                  "retrosparse plan --model examples/nano --recipe recipes/nano-8k.yaml --gpu H200",
                                   [arguments] { run_plan(*arguments); });
-  command.add_option("CONFIG_OR_DIR", arguments->model, "a config.json, or a folder that holds one")
+  command.add_option("CONFIG_OR_DIR,--model", arguments->model, "a config.json, or a folder that holds one")
       ->type_name("")
       ->required();
   command.add_option("--lengths", arguments->lengths, "tokens of one sequence, as 4096,32k,1m")
       ->type_name("LIST")
       ->capture_default_str();
   add_sparse_options(command, arguments->sparse);
-  add_dtype_option(command, arguments->dtype, "what config.json says");
+  add_dtype_option(command, arguments->dtype, "what config.json says; with --recipe what convert takes");
   command.add_option("--gpu", arguments->gpu, "only this one, and times for every length")->type_name("NAME");
+  add_conversion_options(command, arguments->conversion);
   add_json_option(command, arguments->json);
 }
 

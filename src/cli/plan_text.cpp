@@ -21,21 +21,6 @@ std::string tokens_text(double tokens) {
                                                         : fmt::format("{:.0f}", tokens);
 }
 
-std::string flops_text(double flops) {
-  constexpr std::array kUnits = {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"};
-  size_t unit = 0;
-  for (; flops >= 1000 && unit + 1 < kUnits.size(); ++unit) {
-    flops /= 1000;
-  }
-  return fmt::format("{:.3g} {}", flops, kUnits[unit]);
-}
-
-std::string seconds_text(double seconds) {
-  return seconds >= 1      ? format_duration(seconds)
-         : seconds >= 1e-3 ? fmt::format("{:.3g} ms", seconds * 1e3)
-                           : fmt::format("{:.3g} us", seconds * 1e6);
-}
-
 std::string percent(double share) {
   return fmt::format("{:.3g}%", 100 * share);
 }
@@ -166,6 +151,21 @@ std::string gpus_text(const PlanView& view) {
 }
 
 }  // namespace
+
+std::string flops_text(double flops) {
+  constexpr std::array kUnits = {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"};
+  size_t unit = 0;
+  for (; flops >= 1000 && unit + 1 < kUnits.size(); ++unit) {
+    flops /= 1000;
+  }
+  return fmt::format("{:.3g} {}", flops, kUnits[unit]);
+}
+
+std::string seconds_text(double seconds) {
+  return seconds >= 1      ? format_duration(seconds)
+         : seconds >= 1e-3 ? fmt::format("{:.3g} ms", seconds * 1e3)
+                           : fmt::format("{:.3g} us", seconds * 1e6);
+}
 
 double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work) {
   const Gpu& gpu = *fit.gpu;

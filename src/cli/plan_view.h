@@ -22,6 +22,10 @@ double seconds_on(const PlanView& view, const GpuFit& fit, const Work& work);
 /// Bytes that each of these GPUs holds: its part of the weights and of `cache_bytes`. fit.count > 0.
 double memory_of_each(const PlanView& view, const GpuFit& fit, double cache_bytes);
 
+/// "3.2 TFLOP", "42 s", "1.5 ms".
+std::string flops_text(double flops);
+std::string seconds_text(double seconds);
+
 /// Tables for a terminal. Memory and times for every length where the report has one GPU, else for the longest that
 /// fits on each.
 std::string plan_text(const PlanView& view);

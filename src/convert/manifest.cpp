@@ -14,10 +14,20 @@ using nlohmann::ordered_json;
 
 constexpr int64_t kVersion = 1;
 
+ordered_json or_null(const std::optional<double>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
+std::optional<double> if_there(const JsonObject& json, std::string_view key) {
+  return json.has(key) ? std::optional(json.get<double>(key)) : std::nullopt;
+}
+
 ordered_json to_json(const StageRecord& record) {
   return {{"state", record.state == StageRecord::State::kDone ? "done" : "running"},
           {"seconds", record.seconds},
+          {"predicted_seconds", or_null(record.predicted_seconds)},
           {"peak_bytes", record.peak_bytes},
+          {"predicted_peak_bytes", or_null(record.predicted_peak_bytes)},
           {"inputs", record.inputs},
           {"outputs", record.outputs}};
 }
@@ -31,6 +41,8 @@ StageRecord read_record(const JsonObject& json) {
   record.state = state == "done" ? StageRecord::State::kDone : StageRecord::State::kRunning;
   record.seconds = json.get<double>("seconds");
   record.peak_bytes = json.get<double>("peak_bytes");
+  record.predicted_seconds = if_there(json, "predicted_seconds");
+  record.predicted_peak_bytes = if_there(json, "predicted_peak_bytes");
   record.outputs = json.get<std::map<std::string, std::string>>("outputs");
   const JsonObject inputs = json.object("inputs");
   for (const auto& [key, value] : inputs.raw().items()) {
@@ -89,7 +101,7 @@ std::vector<std::string> differences(const StageInputs& before, const StageInput
   const auto shown = [](const nlohmann::json& value) {
     const std::string text = value.dump();
     constexpr size_t kLong = 60;
-    return text.size() > kLong ? text.substr(0, kLong) + "..." : text;
+    return text.size() > kLong ? fmt::format("{}...", text.substr(0, kLong)) : text;
   };
   for (const auto& [name, value] : now) {
     const auto old = before.find(name);

@@ -19,7 +19,8 @@ struct StageRecord {
   StageInputs inputs;
   std::map<std::string, std::string> outputs;  ///< file, relative to the conversion's folder -> digest
   double seconds = 0;
-  double peak_bytes = 0;  ///< of the process, up to the stage's end
+  double peak_bytes = 0;  ///< the most memory of the device while the stage ran, see peak_memory()
+  std::optional<double> predicted_seconds, predicted_peak_bytes;  ///< by plan_conversion(), before it ran
 };
 
 /// manifest.json: which stages of a conversion are done, and with what. Every change is written at once and atomically.

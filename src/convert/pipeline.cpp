@@ -14,6 +14,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "convert/manifest.h"
+#include "convert/prediction.h"
 #include "model/peak_memory.h"
 
 namespace retrosparse {
@@ -135,10 +136,15 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   }
   workspace.group().barrier();
   if (is_main) {
+    if (const auto cost = predict_stage(stage.name, workspace)) {
+      record.predicted_seconds = cost->seconds;
+      record.predicted_peak_bytes = cost->peak_bytes;
+    }
     fs::create_directories(out / stage.folder);
     manifest.put(stage.name, record);
   }
   log_info("== {}: {}", stage.name, stage.summary);
+  restart_peak_memory(workspace.options().device);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   try {

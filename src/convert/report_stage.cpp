@@ -46,7 +46,11 @@ void run_report(Workspace& workspace) {
   for (const Stage& stage : conversion_stages()) {
     if (const auto record = manifest.find(stage.name);
         record && record->state == StageRecord::State::kDone && stage.is_wanted(workspace.recipe())) {
-      report.stages.push_back({.name = stage.name, .seconds = record->seconds, .peak_bytes = record->peak_bytes});
+      report.stages.push_back({.name = stage.name,
+                               .seconds = record->seconds,
+                               .predicted_seconds = record->predicted_seconds,
+                               .peak_bytes = record->peak_bytes,
+                               .predicted_peak_bytes = record->predicted_peak_bytes});
     }
   }
   report.recipe = workspace.recipe().to_json();

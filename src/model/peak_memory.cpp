@@ -10,7 +10,7 @@ namespace retrosparse {
 uint64_t peak_memory(at::Device device) {
   if (device.is_cuda()) {
     const auto stats = at::accelerator::getDeviceStats(device.index());
-    return static_cast<uint64_t>(stats.reserved_bytes[0].peak);  // [0]: of all pools together
+    return static_cast<uint64_t>(stats.allocated_bytes[0].peak);  // [0]: of all pools together
   }
   // Not getrusage: its maximum is that of the parent too, where that was larger when it forked.
   std::ifstream status("/proc/self/status");
@@ -20,6 +20,16 @@ uint64_t peak_memory(at::Device device) {
     }
   }
   return 0;
+}
+
+void restart_peak_memory(at::Device device) {
+  if (device.is_cuda()) {
+    if (at::getDeviceAllocator(device.type())->initialized()) {  // else nothing was held so far
+      at::accelerator::resetPeakStats(device.index());
+    }
+    return;
+  }
+  std::ofstream("/proc/self/clear_refs") << 5;  // sets VmHWM to what is resident now: proc(5)
 }
 
 }  // namespace retrosparse

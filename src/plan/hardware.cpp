@@ -32,6 +32,7 @@ std::vector<Gpu> parse_gpus(const std::string& yaml, const std::string& name) {
     gpu.bytes_per_second = positive(entry, "bandwidth_gb_s") * 1e9;
     gpu.bf16_flops_per_second = positive(entry, "bf16_tflops") * 1e12;
     gpu.fp32_flops_per_second = positive(entry, "fp32_tflops") * 1e12;
+    gpu.compute_capability = positive(entry, "compute_capability");
     gpu.source = entry.get<std::string>("source");
     gpus.push_back(gpu);
   }

@@ -12,6 +12,7 @@ struct Gpu {
   double bf16_flops_per_second = 0;  ///< bfloat16 and float16 on the tensor cores, dense
   double fp32_flops_per_second = 0;
   std::string source;
+  double compute_capability = 0;
 };
 
 /// The GPUs that are compiled in, in the order of the file.

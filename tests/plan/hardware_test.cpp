@@ -26,7 +26,8 @@ TEST(Hardware, KnownGpusArePlausible) {
 
 TEST(Hardware, RefusesWhatItDoesNotUnderstand) {
   const std::string good =
-      "gpus: [{name: X, memory_gb: 1, bandwidth_gb_s: 1, bf16_tflops: 1, fp32_tflops: 1, source: y}]";
+      "gpus: [{name: X, memory_gb: 1, bandwidth_gb_s: 1, bf16_tflops: 1, fp32_tflops: 1, compute_capability: 9.0, "
+      "source: y}]";
   EXPECT_EQ(parse_gpus(good, "x.yaml").size(), 1);
   const auto change = [&](std::string from, const std::string& to) {
     std::string text = good;

@@ -1,0 +1,14 @@
+#pragma once
+#include <optional>
+#include <string>
+
+#include "convert/workspace.h"
+#include "plan/conversion.h"
+
+namespace retrosparse {
+
+/// What a stage is going to cost on this machine, with the heads that `profile` found where it has run. Nothing where
+/// the GPU is not in configs/hardware, or where several processes share the work.
+std::optional<StageCost> predict_stage(const std::string& stage, const Workspace& workspace);
+
+}  // namespace retrosparse

@@ -1,0 +1,201 @@
+#include "plan/memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "plan/cost.h"
+
+namespace retrosparse {
+namespace {
+
+constexpr double kFloat = 4, kDouble = 8, kLong = 8;  // bytes
+
+struct Sizes {
+  explicit Sizes(const ModelConfig& config)
+      : hidden(static_cast<double>(config.hidden_size)),
+        q(static_cast<double>(config.num_attention_heads * config.head_dim)),
+        kv(static_cast<double>(config.num_key_value_heads * config.head_dim)),
+        head_dim(static_cast<double>(config.head_dim)),
+        inner(static_cast<double>(config.intermediate_size)) {}
+  double hidden, q, kv, head_dim, inner;  // q = H D, kv = K D
+};
+
+// What PlannedAttention and DenseAttention hold beside q, k and v.
+double attention_scratch(const ConversionPlan& plan, double tokens, HeadsAttend heads, bool has_cache) {
+  const Sizes size(plan.config);
+  const double e = plan.element_size, lse = kFloat * tokens * static_cast<double>(plan.config.num_attention_heads);
+  if (plan.machine.has_own_kernels) {
+    return e * tokens * size.q + lse;  // the output [T, H, D] and its lse [H, T]
+  }
+  // attend(): the kernel's output [K, G, T, D] and its copy as [T, H, D]. merge(): both parts' outputs, each times its
+  // share in float32, and their sum.
+  const auto dense = [&](double width) { return tokens * width * (has_cache ? 2 * e + 3 * kFloat : 2 * e) + 2 * lse; };
+  if (heads == HeadsAttend::kDense) {
+    return dense(size.q);
+  }
+  const LayerHeads layer = fullest(layer_heads(plan));
+  const double retrieving = layer.heads * size.head_dim;
+  const double mask = local_block_rows(plan) * local_block_keys(plan) * (kLong + 2 + 2 * e);  // distances, bias
+  // Either the dense heads run, beside the queries and outputs of the local ones, or the sets' outputs [T, H, D] are
+  // put together: they, their concatenation, and that in the heads' order.
+  return std::max(e * tokens * (size.q - retrieving) + dense(retrieving) + e * tokens * retrieving,
+                  3 * e * tokens * size.q + lse) +
+         mask;
+}
+
+}  // namespace
+
+double Moment::bytes() const {
+  double sum = 0;
+  for (const MemoryTerm& term : terms) {
+    sum += term.bytes;
+  }
+  return sum;
+}
+
+Moment& Moment::add(const std::string& what, double bytes) {
+  if (bytes > 0) {
+    terms.push_back({what, bytes});
+  }
+  return *this;
+}
+
+Moment& Moment::add(const Moment& other) {
+  terms.insert(terms.end(), other.terms.begin(), other.terms.end());
+  return *this;
+}
+
+double weight_bytes(const ConversionPlan& plan) {
+  return count_parameters(plan.config).total() * plan.element_size;
+}
+
+double scores_at_once(const ConversionPlan& plan) {
+  return plan.machine.is_cpu ? 0x1p20 : 0x1p24;  // scores_per_block in SparseAttention
+}
+
+double local_block_rows(const ConversionPlan& plan) {
+  return static_cast<double>(std::clamp<int64_t>(plan.recipe.plan.window / 2 / 64 * 64, 64, 1024));
+}
+
+double local_block_keys(const ConversionPlan& plan) {
+  return local_block_rows(plan) + static_cast<double>(plan.recipe.plan.window - 1 + plan.recipe.plan.sink_tokens);
+}
+
+double index_loss_rows_at_once(const ConversionPlan& plan, double heads, double rows) {
+  constexpr double kScratch = 0x1p25;  // of IndexLoss
+  return std::clamp(std::floor(kScratch / (heads * static_cast<double>(plan.recipe.context_length))), 1.0, rows);
+}
+
+Moment attention_memory(const ConversionPlan& plan, double tokens, HeadsAttend heads, bool has_cache) {
+  const Sizes size(plan.config);
+  const double e = plan.element_size;
+  Moment moment{has_cache ? "attention of a chunk of the prompt" : "attention over a whole document", {}};
+  moment.add("hidden states and their norm [T, hidden]", 2 * e * tokens * size.hidden);
+  moment.add("queries, keys and values [T, (H + 2 K) D]", e * tokens * (size.q + 2 * size.kv));
+  moment.add("queries and keys after their norms [T, (H + K) D]",
+             plan.config.qk_norm ? e * tokens * (size.q + size.kv) : 0);
+  moment.add("queries and keys after RoPE [T, (H + K) D]", e * tokens * (size.q + (has_cache ? 0 : size.kv)));
+  moment.add("RoPE tables, float32 [T, D]", kFloat * tokens * size.head_dim);
+  moment.add("attention's output and scratch", attention_scratch(plan, tokens, heads, has_cache));
+  return moment;
+}
+
+Moment feed_forward_memory(const ConversionPlan& plan, double tokens) {
+  const Sizes size(plan.config);
+  const double e = plan.element_size;
+  Moment moment{"feed-forward network", {}};
+  moment.add("hidden states, attention's output, norm [T, hidden]", 3 * e * tokens * size.hidden);
+  moment.add("RoPE tables, float32 [T, D]", kFloat * tokens * size.head_dim);
+  double dense = 0, experts = 0;
+  for (int64_t layer = 0; layer < plan.config.num_hidden_layers; ++layer) {
+    if (plan.config.has_experts(layer)) {
+      const auto picks = static_cast<double>(plan.config.experts->num_experts_per_tok);
+      const auto inner = static_cast<double>(plan.config.experts->intermediate_size);
+      // Rows by expert [T picks, hidden] with gate, up, silu and product [T picks, 4 I]; or with hidden [T picks, I],
+      // outputs by expert and by token, and the weighted outputs in float32. Beside them routing: probabilities
+      // float32 [T, E], and order, experts and rows int64 [T picks].
+      const double rows = tokens * picks;
+      experts = std::max(e * rows * (size.hidden + 4 * inner),
+                         e * rows * (3 * size.hidden + inner) + kFloat * rows * size.hidden) +
+                kFloat * tokens * static_cast<double>(plan.config.experts->num_experts) + 4 * kLong * rows;
+    } else {
+      dense = 4 * e * tokens * size.inner;  // gate and up, silu, product: [T, 4 I]
+    }
+  }
+  moment.add("gate, up, silu and product [T, 4 I]", experts > dense ? 0 : dense);
+  moment.add("tokens by expert, through their networks and back", experts > dense ? experts : 0);
+  return moment;
+}
+
+Moment cache_memory(const ConversionPlan& plan, double tokens, bool index) {
+  const Sizes size(plan.config);
+  Moment moment{"cache", {}};
+  moment.add(fmt::format("keys and values of {:.0f} tokens", tokens),
+             2 * plan.element_size * static_cast<double>(plan.config.num_hidden_layers) * tokens * size.kv);
+  if (index) {
+    const double doubled =
+        std::exp2(std::ceil(std::log2(std::max(tokens / std::min(tokens, static_cast<double>(plan.prefill_chunk)),
+                                               1.0))));  // grows by doubling from a chunk on
+    const double capacity = std::max(tokens, doubled * std::min(tokens, static_cast<double>(plan.prefill_chunk)));
+    moment.add("index keys, float32 [Kr, capacity, r]",
+               kFloat * total(layer_heads(plan)).groups * capacity * static_cast<double>(plan.recipe.index.index_dim));
+  }
+  return moment;
+}
+
+Moment index_loss_memory(const ConversionPlan& plan, double rows, bool with_gradients) {
+  const Sizes size(plan.config);
+  const auto tokens = static_cast<double>(plan.recipe.context_length);
+  const auto index_dim = static_cast<double>(plan.recipe.index.index_dim);
+  Moment most{"the index's loss at a layer", {}};
+  for (const LayerHeads& layer : layer_heads(plan)) {
+    if (layer.heads == 0) {
+      continue;
+    }
+    const double at_once = index_loss_rows_at_once(plan, layer.heads, rows);
+    // float32 [R, n, T] where the product of shares and log-ratios is made: exact scores, index scores, log of the true
+    // shares, true shares, the index's log-shares, difference, product; for backward also the log-softmax by itself.
+    const double tensors = with_gradients ? 8 : 7;
+    Moment moment{most.name, {}};
+    moment.add(fmt::format("{} tensors of scores, float32 [R, n, T] by blocks", tensors),
+               tensors * kFloat * layer.heads * at_once * tokens);
+    moment.add("which keys are near and to come, bool [n, T]", 2 * at_once * tokens);
+    moment.add("keys of the retrieval heads, float32 [Kr, T, D], and index keys",
+               kFloat * tokens * (layer.groups * (size.head_dim + index_dim) + layer.heads * index_dim));
+    if (moment.bytes() > most.bytes()) {
+      most = moment;
+    }
+  }
+  return most;
+}
+
+Moment selection_memory(const ConversionPlan& plan, double rows, double most_scores, bool paper) {
+  const auto tokens = static_cast<double>(plan.recipe.context_length);
+  const LayerHeads layer = fullest(layer_heads(plan));
+  const double block = std::clamp(std::floor(most_scores / std::max(layer.heads * tokens, 1.0)), 1.0, rows);
+  const double scores = layer.heads * block * tokens;
+  Moment moment{paper ? "choosing far tokens by the paper's rule" : "choosing far tokens", {}};
+  if (plan.machine.is_cpu) {  // row by row: a score and, for every pick at most, its position twice
+    return moment.add("scores and picked positions of a block", scores * (kFloat + 2 * kLong));
+  }
+  moment.add("scores and sorted scores with positions [R, n, T]", scores * (2 * kFloat + kLong));
+  if (paper) {
+    // Shares, what is chosen (bool, twice) and the same as int32, which is sorted once more: into sorted keys and
+    // positions, and while it runs keys and twice positions.
+    moment.add("shares and what is chosen", scores * (2 * kFloat + 2));
+    return moment.add("its sort", scores * (2 * kFloat + 3 * kLong));
+  }
+  return moment.add("shares, float32 and float64, and their running sums", scores * (kFloat + 3 * kDouble));
+}
+
+Moment score_memory(const ConversionPlan& plan, double rows, int kept) {
+  const auto vocab = static_cast<double>(plan.config.vocab_size);
+  Moment moment{"comparing label rows", {}};
+  moment.add(fmt::format("{} tensors of scores, float32 [rows, vocab]", kept), kFloat * kept * rows * vocab);
+  // score_rows(): log-shares of both, shares, difference and product.
+  return moment.add("log-shares, shares and their products, float64 [rows, vocab]", 5 * kDouble * rows * vocab);
+}
+
+}  // namespace retrosparse
