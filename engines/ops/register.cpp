@@ -91,16 +91,14 @@ Three sparse_decode(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
               min_tokens.size(), " and ", max_tokens.size());
   const ops::DecodeInput input = decode_input(q, k, v, key_counts, page_table, softmax_scale, max_keys);
   const ops::AttentionPlan plan = plan_of(head_modes, sink_tokens, window);
-  ops::DecodeSelectionInput selection = {index_queries, gates, index_keys, /*follows_resident=*/true, {}};
+  ops::DecodeSelectionInput selection = {index_queries, gates, index_keys, {}};
   for (size_t i = 0; i < p.size(); ++i) {
     selection.rules.push_back(
         {static_cast<float>(p[i]), static_cast<int32_t>(min_tokens[i]), static_cast<int32_t>(max_tokens[i])});
   }
   ops::DecodeWorkspace workspace;
-  ops::DecodeOutput output = ops::decode_resident(input, plan, workspace);
-  const ops::SelectedKeys selected = ops::decode_selection(selection, input, plan, output.lse, workspace);
-  ops::decode_selected(input, plan, selected, output, workspace);
-  return {output.o, output.lse, selected.counts};
+  const ops::SparseDecodeOutput output = ops::sparse_decode(input, selection, plan, workspace);
+  return {output.attention.o, output.attention.lse, output.selected.counts};
 }
 
 }  // namespace

@@ -22,7 +22,6 @@ Line measure(const LayerShape& shape, int64_t batch, int64_t tokens, int runs) {
   std::vector<DecodeLayer> layers;
   for (int64_t i = 0; i < layers_of(bytes); ++i) {
     layers.emplace_back(shape, batch, tokens, true);
-    layers.back().selection.follows_resident = true;
   }
   ops::DecodeWorkspace workspace;
   const auto time = [&](const std::function<void(size_t)>& step) {
@@ -42,28 +41,19 @@ Line measure(const LayerShape& shape, int64_t batch, int64_t tokens, int runs) {
     best = std::min(best, us);
   }
   line["dense_us"] = time([&](size_t i) { ops::decode_attention(layers[i].input, dense, nullptr, workspace); });
-  line["resident_us"] = time([&](size_t i) { ops::decode_resident(layers[i].input, sparse, workspace); });
-  std::vector<ops::DecodeOutput> outputs;
-  std::vector<ops::SelectedKeys> selected;
-  for (DecodeLayer& layer : layers) {
-    outputs.push_back(ops::decode_resident(layer.input, sparse, workspace));
-    layer.selection.follows_resident = false;
-    selected.push_back(ops::decode_selection(layer.selection, layer.input, sparse, outputs.back().lse, workspace));
-  }
-  line["selection_us"] = time([&](size_t i) {
-    ops::decode_selection(layers[i].selection, layers[i].input, sparse, outputs[i].lse, workspace);
-  });
-  line["selected_us"] =
-      time([&](size_t i) { ops::decode_selected(layers[i].input, sparse, selected[i], outputs[i], workspace); });
-  const double step = time([&](size_t i) {
-    DecodeLayer& layer = layers[i];
-    layer.selection.follows_resident = true;
-    ops::DecodeOutput output = ops::decode_resident(layer.input, sparse, workspace);
-    const ops::SelectedKeys keys = ops::decode_selection(layer.selection, layer.input, sparse, output.lse, workspace);
-    ops::decode_selected(layer.input, sparse, keys, output, workspace);
-  });
+  // Parts of the step by themselves: sinks and window of all heads, and the selection.
+  const ops::AttentionPlan local = shape.plan(HeadMode::kLocal, HeadMode::kLocal);
+  line["local_us"] = time([&](size_t i) { ops::decode_attention(layers[i].input, local, nullptr, workspace); });
+  const at::Tensor lse_local = ops::decode_attention(layers[0].input, local, nullptr, workspace).lse;
+  line["selection_us"] = time(
+      [&](size_t i) { ops::decode_selection(layers[i].selection, layers[i].input, sparse, lse_local, workspace); });
+  const double step =
+      time([&](size_t i) { ops::sparse_decode(layers[i].input, layers[i].selection, sparse, workspace); });
   line["sparse_us"] = step;
-  line["keys_per_head"] = selected[0].counts.to(at::kDouble).mean().item<double>();
+  line["keys_per_head"] = ops::sparse_decode(layers[0].input, layers[0].selection, sparse, workspace)
+                              .selected.counts.to(at::kDouble)
+                              .mean()
+                              .item<double>();
   line["dense_TB_per_s"] = bytes / line["dense_us"].get<double>() / 1e6;
   line["speed_up"] = best / step;
   return line;

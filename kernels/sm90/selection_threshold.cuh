@@ -1,0 +1,115 @@
+#pragma once
+// The first blocks of decode selection: from a sample of a row's far keys, a score that somewhat more keys reach than
+// the rule can take. Whoever scores keys lists those that reach it. That the guess was good is checked when the row is
+// picked: too few or too many, and all its keys are scored again there.
+#include "sm90/mma.cuh"
+#include "sm90/selection_radix.cuh"
+
+namespace retrosparse::kernels::sm90 {
+
+inline constexpr int kScoreThreads = 32 * kScoreWarps;
+
+struct ThresholdSharedMemory {
+  uint4 keys[kSamples][2];                  ///< half h of sample i lies at half h ^ i / 4 % 2
+  uint32_t scores[kMostRounds * kSamples];  ///< as order_key
+  RadixHistogram histogram;
+  BlockScan<kScoreThreads>::Shared scan;
+  RadixResult result;
+};
+
+/// Thresholds are words that are their own flags: 0 until they are there.
+__device__ inline void publish_threshold(uint32_t* threshold, uint32_t key) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(threshold), "r"(key) : "memory");
+}
+/// Blocks start in the order of their index, so that the blocks that find thresholds, which come first, run already.
+__device__ inline uint32_t wait_for_threshold(const uint32_t* threshold) {
+  uint32_t key = 0;
+  do {
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(key) : "l"(threshold) : "memory");
+  } while (key == 0);
+  return key;
+}
+
+class SelectionThreshold {
+ public:
+  __device__ SelectionThreshold(const SelectionKernelParams& params, ThresholdSharedMemory& shared, int32_t row)
+      : params_(params), shared_(shared), scan_(shared.scan), row_(params, row) {}
+
+  __device__ void run() {
+    row_.find_end(params_);
+    const uint32_t far_count = row_.far_count(params_);
+    const uint32_t most = min(far_count, row_.most);
+    uint32_t threshold = kAboveAll;
+    if (most > 0) {
+      threshold = far_count <= kCandidates ? kNoScore : find(static_cast<int32_t>(far_count), most);
+    }
+    if (threadIdx.x == 0) {
+      publish_threshold(params_.thresholds + row_.index, threshold);
+    }
+  }
+
+ private:
+  __device__ uint32_t find(int32_t far_count, uint32_t most) {
+    shared_.histogram.clear();
+    float query[kIndexDim];
+#pragma unroll
+    for (int i = 0; i < kIndexDim; ++i) {
+      query[i] = __ldg(params_.queries + static_cast<int64_t>(row_.index) * kIndexDim + i);
+    }
+    const int32_t rounds = sample_rounds(far_count);
+    const int32_t count = rounds * kSamples;
+    uint32_t own_highest = 0;
+    for (int32_t first = 0; first < count; first += kSamples) {
+      copy_samples(first, count, far_count);
+      // No more than that: code that runs once costs more time to fetch than to run.
+#pragma unroll 4
+      for (int32_t own = threadIdx.x; own < kSamples; own += kScoreThreads) {
+        const uint32_t key = order_key(score(own, query));
+        shared_.scores[first + own] = key;
+        own_highest = max(own_highest, key);
+      }
+    }
+    const uint32_t highest = max(kNoScore, scan_.maximum(own_highest));
+
+    // Of the keys that the rule can take the sample holds `expected`, give or take a root of that.
+    const auto samples = static_cast<float>(count);
+    const float expected = static_cast<float>(most) * samples / static_cast<float>(far_count);
+    const auto rank = static_cast<uint32_t>(fminf(expected + 4.5f * sqrtf(expected) + 4.0f, samples));
+    const auto for_each = [&](const auto& visit) {
+#pragma unroll 4
+      for (int32_t own = threadIdx.x; own < count; own += kScoreThreads) {
+        visit(shared_.scores[own], 0u);
+      }
+    };
+    return radix_select(shared_.histogram, shared_.result, scan_, {rank, rank, 0}, {kNoScore, highest},
+                        pivot(kNoScore, highest), for_each,
+                        [&](const RadixResult& result) { return result.equal <= 1 + rank / 16; })
+        .low;
+  }
+
+  /// Every thread copies what it scores itself.
+  __device__ void copy_samples(int32_t first, int32_t samples, int32_t far_count) {
+    const IndexKeys index(params_.cache, row_.sequence, row_.group(params_));
+#pragma unroll 2
+    for (int32_t own = threadIdx.x; own < kSamples; own += kScoreThreads) {
+      const uint4* key = index.key(params_.sink_tokens + sample_key(first + own, samples, far_count));
+      copy_async(shared_address(&shared_.keys[own][own / 4 % 2]), key, true);
+      copy_async(shared_address(&shared_.keys[own][own / 4 % 2 ^ 1]), key + 1, true);
+    }
+    copy_async_commit();
+    copy_async_wait<0>();
+  }
+
+  __device__ float score(int32_t own, const float (&query)[kIndexDim]) const {
+    float key[kIndexDim];
+    unpack_key(shared_.keys[own][own / 4 % 2], shared_.keys[own][own / 4 % 2 ^ 1], key);
+    return index_score(query, key);
+  }
+
+  const SelectionKernelParams& params_;
+  ThresholdSharedMemory& shared_;
+  BlockScan<kScoreThreads> scan_;
+  SelectionRow row_;
+};
+
+}  // namespace retrosparse::kernels::sm90

@@ -1,0 +1,58 @@
+#pragma once
+// Sums of softmax weights relative to a reference exponent, and how two of them are added.
+#include "sm90/ptx.cuh"
+
+namespace retrosparse::kernels::sm90 {
+
+/// Reference and sum of a set of weights 2^(exponent - reference); that of the empty set at first.
+struct WeightSum {
+  float reference = -INFINITY;
+  float sum = 0;
+};
+
+/// 2^(reference - larger), also for the reference of an empty set.
+__device__ inline float factor_of(float reference, float larger) {
+  return reference == -INFINITY ? 0.0f : exp2_approximate(reference - larger);
+}
+
+/// The natural logarithm of a set's weight.
+__device__ inline float natural_log(const WeightSum& total) {
+  constexpr float kLn2 = 0.69314718f;
+  return (total.reference + log2f(total.sum)) * kLn2;
+}
+
+__device__ inline float combine(float a, float x, float b, float y) {
+  return a * x + b * y;
+}
+__device__ inline float4 combine(float a, const float4& x, float b, const float4& y) {
+  return make_float4(combine(a, x.x, b, y.x), combine(a, x.y, b, y.y), combine(a, x.z, b, y.z),
+                     combine(a, x.w, b, y.w));
+}
+
+/// Adds a set of weights and weighted values to another.
+template <class Values>
+__device__ inline void add(WeightSum& total, Values& values, const WeightSum& share, const Values& share_values) {
+  const float reference = fmaxf(total.reference, share.reference);
+  const float keep = factor_of(total.reference, reference);
+  const float take = factor_of(share.reference, reference);
+  total.reference = reference;
+  total.sum = keep * total.sum + take * share.sum;
+  values = combine(keep, values, take, share_values);
+}
+
+/// The sum of all lanes' sets, in every lane.
+__device__ inline WeightSum sum_over_warp(const WeightSum& share) {
+  float reference = share.reference;
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    reference = fmaxf(reference, __shfl_xor_sync(0xffffffffu, reference, offset));
+  }
+  float sum = share.sum * factor_of(share.reference, reference);
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  }
+  return {reference, sum};
+}
+
+}  // namespace retrosparse::kernels::sm90
