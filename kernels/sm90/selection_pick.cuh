@@ -108,6 +108,9 @@ class SelectionPick {
     }
     weight = sum_over_warp(lane_ < kPickWarps ? shared_.warp_weights[lane_] : WeightSum{});
     lse_far_log2_ = weight.reference + log2f(weight.sum);
+    // An upper bound of the scores: the reference is their largest exponent, but for rounding.
+    constexpr uint32_t kRoundings = 16;
+    highest_ = order_key(weight.reference * kLn2) + kRoundings;
 
     listed_ = all.x <= kCandidates && all.x >= most;
     count_ = static_cast<int32_t>(listed_ ? all.x : far_count);
@@ -177,13 +180,7 @@ class SelectionPick {
   /// Finds the last key that the rule takes, and how many that are equal to it.
   template <bool kListed>
   __device__ void select(const TakeRule& rule) {
-    uint2 range = {kAboveAll, 0};
-#pragma unroll(kListed ? 4 : 1)
-    for (int32_t i = threadIdx.x; i < count_; i += kPickThreads) {
-      const uint32_t key = key_at<kListed>(i);
-      range = {min(range.x, key), max(range.y, key)};
-    }
-    range = {~scan_.maximum(~range.x), scan_.maximum(range.y)};
+    const uint2 range = {kNoScore, highest_};
     last_ = radix_select(
         shared_.histogram, shared_.result, scan_, rule, range, pivot(range.x, range.y),
         [&](const auto& visit) {
@@ -243,6 +240,7 @@ class SelectionPick {
   float gate_ = 0;
   Segment segments_[kOwnSegments];
   float lse_far_log2_ = 0;
+  uint32_t highest_ = 0;  ///< no key is above
   bool listed_ = false;
   int32_t count_ = 0;  ///< candidates, or far keys where those are not listed
   RadixResult last_ = {};

@@ -22,11 +22,12 @@ namespace retrosparse::kernels::sm90 {
 
 inline constexpr int32_t kSelectionMaxHeads = 256;
 inline constexpr int32_t kScoreTile = 128;  ///< keys that a warp scores at a time
-inline constexpr int32_t kScoreWarps = 4;  ///< of a block
+inline constexpr int32_t kScoreWarps = 4;   ///< of a block
 inline constexpr int32_t kMaxSegments = kMaxSplits * kScoreWarps;
-inline constexpr int32_t kCandidates = 8192;  ///< of a row; where there are more, all its keys are scored again
-inline constexpr int32_t kSamples = 2048;     ///< far keys that a row's threshold is found from, up to
-inline constexpr int32_t kMostRounds = 4;     ///< times that
+inline constexpr int32_t kCandidates = 16384;  ///< of a row; where there are more, all its keys are scored again
+inline constexpr int32_t kListAll = 4096;      ///< up to so many far keys all are candidates
+inline constexpr int32_t kSamples = 1024;      ///< far keys that a row's threshold is found from, up to
+inline constexpr int32_t kMostRounds = 16;     ///< times that
 
 struct SelectionPlan {
   int64_t rows;          ///< batch * query_tokens * R
@@ -54,7 +55,7 @@ int32_t find_index_groups(const DecodeSelectionParams& params, int16_t (&first_o
 
 /// How many times kSamples it takes to find the threshold of far_count keys.
 RETROSPARSE_HOST_DEVICE inline int32_t sample_rounds(int32_t far_count) {
-  constexpr int32_t kOneRound = 1 << 18;
+  constexpr int32_t kOneRound = 1 << 19;
   const int32_t rounds = (far_count - 1) / kOneRound + 1;
   return rounds < kMostRounds ? rounds : kMostRounds;
 }

@@ -1,15 +1,19 @@
 #pragma once
 // First launch of decode selection: one pass over the index keys. Every warp scores a run of keys of its own, which it
-// copies ahead into its own ring, and leaves the keys that reach a row's threshold and the weight of all.
+// copies ahead into its own ring, and leaves the keys that reach a row's threshold and the weight of all. The scores of
+// the first tiles wait in shared memory until the threshold is there.
+#include "sm90/mma.cuh"
 #include "sm90/selection_threshold.cuh"
 
 namespace retrosparse::kernels::sm90 {
 
-inline constexpr int kScoreStages = 6;
+inline constexpr int kScoreStages = 3;
 inline constexpr int kMostRowsAtOnce = 8;
+inline constexpr int kWaitingTiles = 24;  ///< of one row
 
 struct ScoreSharedMemory {
   uint4 keys[kScoreWarps][kScoreStages][kScoreTile][2];  ///< half h of key n lies at half h ^ n / 4 % 2
+  float waiting[kScoreWarps][kWaitingTiles][kScoreTile];
   float queries[kMostRowsAtOnce][kIndexDim];
 };
 
@@ -56,10 +60,6 @@ class SelectionScores {
       }
     }
     __syncthreads();
-#pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      threshold_[row] = from_order_key(wait_for_threshold(params_.thresholds + row_index_[row]));
-    }
     // The keys of a tile are read from the ring while the tile before is scored.
     RawKeys keys;
     int32_t stage = 0;
@@ -73,7 +73,11 @@ class SelectionScores {
       copy_tile(stage, tile + kScoreStages);
       stage = stage + 1 == kScoreStages ? 0 : stage + 1;
       if (tile > first_tile_) {
+        const bool is_last = tile == end_tile_;
+        uint32_t polled[kRows];
+        poll(polled);
         score_tile(tile - 1, previous);
+        settle(polled, tile - first_tile_, is_last);
       }
     }
     copy_async_wait<0>();
@@ -155,30 +159,47 @@ class SelectionScores {
         for (int i = 0; i < kLaneKeys; ++i) {
           scores[i] = index_score(query, values[i]);
         }
-        add_scores(row, tile, scores);
+        mask(row, tile, scores);
+        add_weights(weights_[row], scores);
+        if (settled_) {
+          list(row, tile, scores);
+        } else {
+          float* waiting = waiting_scores(tile - first_tile_, row);
+#pragma unroll
+          for (int i = 0; i < kLaneKeys; ++i) {
+            waiting[32 * i] = scores[i];
+          }
+        }
       }
     }
   }
 
-  __device__ void add_scores(int row, int32_t tile, float (&scores)[kLaneKeys]) {
+  /// Only far keys count.
+  __device__ void mask(int row, int32_t tile, float (&scores)[kLaneKeys]) const {
     const int32_t first = tile * kScoreTile;
-    const bool all_far = first >= params_.sink_tokens && first + kScoreTile <= far_end_[row];
-    if (!all_far) {
+    if (first < params_.sink_tokens || first + kScoreTile > far_end_[row]) {
 #pragma unroll
       for (int i = 0; i < kLaneKeys; ++i) {
         const int32_t key = first + lane_ + 32 * i;
         scores[i] = key >= params_.sink_tokens && key < far_end_[row] ? scores[i] : -INFINITY;
       }
     }
+  }
+
+  __device__ static float highest_of(const float (&scores)[kLaneKeys]) {
     float highest = scores[0];
 #pragma unroll
     for (int i = 1; i < kLaneKeys; ++i) {
       highest = fmaxf(highest, scores[i]);
     }
-    WeightSum& weight = weights_[row];
-    if (highest * kLog2E > weight.reference) {
-      weight.sum *= exp2_approximate(weight.reference - highest * kLog2E);
-      weight.reference = highest * kLog2E;
+    return highest;
+  }
+
+  __device__ static void add_weights(WeightSum& weight, const float (&scores)[kLaneKeys]) {
+    const float exponent = highest_of(scores) * kLog2E;
+    if (exponent > weight.reference) {
+      weight.sum *= exp2_approximate(weight.reference - exponent);
+      weight.reference = exponent;
     }
     if (weight.reference != -INFINITY) {
       float sum = 0;
@@ -188,13 +209,74 @@ class SelectionScores {
       }
       weight.sum += sum;
     }
-    if (__any_sync(0xffffffffu, highest >= threshold_[row])) {
-      list(row, first, scores);
+  }
+
+  /// This lane's scores of the run's tile `number`, 32 apart.
+  __device__ float* waiting_scores(int32_t number, int row) {
+    return &shared_.waiting[warp_][number * kRows + row][lane_];
+  }
+
+  __device__ const uint32_t* threshold_place(int row) const {
+    return params_.thresholds + row_index_[row];
+  }
+
+  /// Asks for the thresholds; the answers are not looked at before a tile has been scored.
+  __device__ void poll(uint32_t (&polled)[kRows]) const {
+    if (!settled_) {
+#pragma unroll
+      for (int row = 0; row < kRows; ++row) {
+        polled[row] = poll_threshold(threshold_place(row));
+      }
+    }
+  }
+
+  /// Once the thresholds are there, or nothing more can wait for them: lists what waits of the run's first `tiles`
+  /// tiles. Blocks start in the order of their index, so that those which find thresholds, the first ones, run already.
+  __device__ void settle(uint32_t (&polled)[kRows], int32_t tiles, bool is_last) {
+    if (settled_) {
+      return;
+    }
+    const bool must_wait = is_last || tiles == kWaitingTiles / kRows;
+    bool all_there = false;
+    do {
+      all_there = true;
+#pragma unroll
+      for (int row = 0; row < kRows; ++row) {
+        polled[row] = polled[row] != 0 || !must_wait ? polled[row] : poll_threshold(threshold_place(row));
+        all_there = all_there && polled[row] != 0;
+      }
+      all_there = __all_sync(0xffffffffu, all_there);
+    } while (!all_there && must_wait);
+    if (!all_there) {
+      return;
+    }
+    settled_ = true;
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      threshold_[row] = from_order_key(polled[row]);
+    }
+#pragma unroll 1
+    for (int32_t number = 0; number < tiles; ++number) {
+#pragma unroll
+      for (int row = 0; row < kRows; ++row) {
+        if (row < rows_) {
+          const float* waiting = waiting_scores(number, row);
+          float scores[kLaneKeys];
+#pragma unroll
+          for (int i = 0; i < kLaneKeys; ++i) {
+            scores[i] = waiting[32 * i];
+          }
+          list(row, first_tile_ + number, scores);
+        }
+      }
     }
   }
 
   /// Appends those of the lanes' scores that reach the row's threshold to its candidates.
-  __device__ void list(int row, int32_t first, const float (&scores)[kLaneKeys]) {
+  __device__ void list(int row, int32_t tile, const float (&scores)[kLaneKeys]) {
+    if (!__any_sync(0xffffffffu, highest_of(scores) >= threshold_[row])) {
+      return;
+    }
     const uint32_t below = (1u << lane_) - 1;
     Candidate* out = params_.candidates + segment_index(row) * params_.plan.capacity;
 #pragma unroll
@@ -203,7 +285,7 @@ class SelectionScores {
       const bool taken = scores[i] >= threshold_[row] && scores[i] != -INFINITY;
       const uint32_t lanes = __ballot_sync(0xffffffffu, taken);
       if (taken) {
-        out[counts_[row] + __popc(lanes & below)] = {order_key(scores[i]), first + lane_ + 32 * i};
+        out[counts_[row] + __popc(lanes & below)] = {order_key(scores[i]), tile * kScoreTile + lane_ + 32 * i};
       }
       counts_[row] += __popc(lanes);
     }
@@ -234,6 +316,7 @@ class SelectionScores {
   int32_t first_tile_ = 0, end_tile_ = 0;
   int32_t row_index_[kRows];
   int32_t far_end_[kRows];
+  bool settled_ = false;  ///< the thresholds are known
   float threshold_[kRows];
   uint32_t counts_[kRows] = {};
   WeightSum weights_[kRows];

@@ -2,7 +2,6 @@
 // The first blocks of decode selection: from a sample of a row's far keys, a score that somewhat more keys reach than
 // the rule can take. Whoever scores keys lists those that reach it. That the guess was good is checked when the row is
 // picked: too few or too many, and all its keys are scored again there.
-#include "sm90/mma.cuh"
 #include "sm90/selection_radix.cuh"
 
 namespace retrosparse::kernels::sm90 {
@@ -21,12 +20,10 @@ struct ThresholdSharedMemory {
 __device__ inline void publish_threshold(uint32_t* threshold, uint32_t key) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(threshold), "r"(key) : "memory");
 }
-/// Blocks start in the order of their index, so that the blocks that find thresholds, which come first, run already.
-__device__ inline uint32_t wait_for_threshold(const uint32_t* threshold) {
-  uint32_t key = 0;
-  do {
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(key) : "l"(threshold) : "memory");
-  } while (key == 0);
+/// 0 or, once it is there, the threshold.
+__device__ inline uint32_t poll_threshold(const uint32_t* threshold) {
+  uint32_t key;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(key) : "l"(threshold) : "memory");
   return key;
 }
 
@@ -41,7 +38,7 @@ class SelectionThreshold {
     const uint32_t most = min(far_count, row_.most);
     uint32_t threshold = kAboveAll;
     if (most > 0) {
-      threshold = far_count <= kCandidates ? kNoScore : find(static_cast<int32_t>(far_count), most);
+      threshold = far_count <= kListAll ? kNoScore : find(static_cast<int32_t>(far_count), most);
     }
     if (threadIdx.x == 0) {
       publish_threshold(params_.thresholds + row_.index, threshold);
@@ -49,6 +46,8 @@ class SelectionThreshold {
   }
 
  private:
+  static constexpr int kEach = kSamples / kScoreThreads;  // samples of a thread in a round
+
   __device__ uint32_t find(int32_t far_count, uint32_t most) {
     shared_.histogram.clear();
     float query[kIndexDim];
@@ -59,13 +58,23 @@ class SelectionThreshold {
     const int32_t rounds = sample_rounds(far_count);
     const int32_t count = rounds * kSamples;
     uint32_t own_highest = 0;
-    for (int32_t first = 0; first < count; first += kSamples) {
-      copy_samples(first, count, far_count);
-      // No more than that: code that runs once costs more time to fetch than to run.
-#pragma unroll 4
-      for (int32_t own = threadIdx.x; own < kSamples; own += kScoreThreads) {
-        const uint32_t key = order_key(score(own, query));
-        shared_.scores[first + own] = key;
+    const IndexKeys index(params_.cache, row_.sequence, row_.group(params_));
+#pragma unroll 1
+    for (int32_t first = threadIdx.x; first < count; first += kSamples) {
+      uint4 samples[kEach][2];  // read together
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        const int32_t key = sample_key(first + i * kScoreThreads, count, far_count);
+        const uint4* halves = index.key(params_.sink_tokens + key);
+        samples[i][0] = __ldg(halves);
+        samples[i][1] = __ldg(halves + 1);
+      }
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        float values[kIndexDim];
+        unpack_key(samples[i][0], samples[i][1], values);
+        const uint32_t key = order_key(index_score(query, values));
+        shared_.scores[first + i * kScoreThreads] = key;
         own_highest = max(own_highest, key);
       }
     }
@@ -85,25 +94,6 @@ class SelectionThreshold {
                         pivot(kNoScore, highest), for_each,
                         [&](const RadixResult& result) { return result.equal <= 1 + rank / 16; })
         .low;
-  }
-
-  /// Every thread copies what it scores itself.
-  __device__ void copy_samples(int32_t first, int32_t samples, int32_t far_count) {
-    const IndexKeys index(params_.cache, row_.sequence, row_.group(params_));
-#pragma unroll 2
-    for (int32_t own = threadIdx.x; own < kSamples; own += kScoreThreads) {
-      const uint4* key = index.key(params_.sink_tokens + sample_key(first + own, samples, far_count));
-      copy_async(shared_address(&shared_.keys[own][own / 4 % 2]), key, true);
-      copy_async(shared_address(&shared_.keys[own][own / 4 % 2 ^ 1]), key + 1, true);
-    }
-    copy_async_commit();
-    copy_async_wait<0>();
-  }
-
-  __device__ float score(int32_t own, const float (&query)[kIndexDim]) const {
-    float key[kIndexDim];
-    unpack_key(shared_.keys[own][own / 4 % 2], shared_.keys[own][own / 4 % 2 ^ 1], key);
-    return index_score(query, key);
   }
 
   const SelectionKernelParams& params_;
