@@ -39,16 +39,19 @@ class Step {
            group * cache.head_stride;
   }
 
+  /// The keys of this call's part.
   std::vector<int32_t> visible_keys(int32_t b, int32_t t, int32_t h) const {
     const HeadMode mode = params_.head_modes[h];
     const int32_t position = params_.key_counts[b] - params_.query_tokens + t;
     std::vector<int32_t> keys;
-    for (int32_t n = 0; n <= position; ++n) {
-      if (mode == HeadMode::kDense || position - n < params_.window || n < params_.sink_tokens) {
-        keys.push_back(n);
+    if (params_.part != DecodePart::kSelected) {
+      for (int32_t n = 0; n <= position; ++n) {
+        if (mode == HeadMode::kDense || position - n < params_.window || n < params_.sink_tokens) {
+          keys.push_back(n);
+        }
       }
     }
-    if (mode == HeadMode::kSelected && params_.max_selected > 0) {
+    if (params_.part != DecodePart::kResident && mode == HeadMode::kSelected) {
       const int64_t r = std::count(params_.head_modes, params_.head_modes + h, HeadMode::kSelected);
       const int64_t list = (static_cast<int64_t>(b) * params_.query_tokens + t) * selected_heads_ + r;
       const int32_t* selected = params_.selected + list * params_.max_selected;
@@ -58,13 +61,18 @@ class Step {
   }
 
   void query(int32_t b, int32_t t, int32_t h) {
+    const bool merges = params_.part == DecodePart::kSelected;
+    const bool hands_on = params_.part == DecodePart::kResident && params_.head_modes[h] == HeadMode::kSelected;
+    if (merges && params_.head_modes[h] != HeadMode::kSelected) {
+      return;
+    }
     const int32_t dim = params_.head_dim;
     const int32_t group = h / (params_.num_heads / params_.num_key_value_heads);
     const int64_t index = (static_cast<int64_t>(b) * params_.query_tokens + t) * params_.num_heads + h;
     const T* q = static_cast<const T*>(params_.q) + index * dim;
     const std::vector<int32_t> keys = visible_keys(b, t, h);
     std::vector<double> scores;
-    double max = -INFINITY;
+    double max = merges ? static_cast<double>(params_.lse[index]) : -INFINITY;
     for (const int32_t n : keys) {
       const T* k = row(params_.cache.k, b, n, group);
       double score = 0;
@@ -77,6 +85,12 @@ class Step {
 
     std::vector<double> out(static_cast<size_t>(dim), 0.0);
     double sum = 0;
+    if (merges) {
+      sum = std::exp(static_cast<double>(params_.lse[index]) - max);
+      for (int32_t j = 0; j < dim; ++j) {
+        out[static_cast<size_t>(j)] = sum * static_cast<double>(params_.o_float[index * dim + j]);
+      }
+    }
     for (size_t i = 0; i < keys.size(); ++i) {
       const T* v = row(params_.cache.v, b, keys[i], group);
       const double weight = std::exp(scores[i] - max);
@@ -86,8 +100,12 @@ class Step {
       }
     }
     for (int32_t j = 0; j < dim; ++j) {
-      static_cast<T*>(params_.o)[index * dim + j] =
-          from_float<T>(static_cast<float>(out[static_cast<size_t>(j)] / sum));
+      const auto value = static_cast<float>(out[static_cast<size_t>(j)] / sum);
+      if (hands_on) {
+        params_.o_float[index * dim + j] = value;
+      } else {
+        static_cast<T*>(params_.o)[index * dim + j] = from_float<T>(value);
+      }
     }
     if (params_.lse != nullptr) {
       params_.lse[index] = static_cast<float>(max + std::log(sum));

@@ -5,7 +5,6 @@
 #include "sm90/decode_unit.cuh"
 #include "sm90/mma.cuh"
 #include "sm90/numeric.cuh"
-#include "sm90/weight_sum.cuh"
 #include "sm90/wgmma.cuh"
 
 namespace retrosparse::kernels::sm90 {
@@ -14,6 +13,12 @@ inline constexpr int kDecodeWarps = 4;
 inline constexpr int kDecodeThreads = 32 * kDecodeWarps;
 inline constexpr int kSliceKeys = 16;
 inline constexpr int kSliceStages = 3;
+
+/// Reference and sum of a set of weights 2^(exponent - reference).
+struct WeightSum {
+  float reference = -INFINITY;
+  float sum = 0;
+};
 
 template <int kHeadDim>
 struct alignas(16) DecodeSharedMemory {

@@ -40,59 +40,6 @@ class PairCounters {
   int32_t* merged_;
 };
 
-/// Partial results of a pair: weighted sums of values and their weights.
-struct DecodePartials {
-  float* values;
-  float2* sums;
-
-  template <int kHeadDim>
-  __device__ static DecodePartials of(const DecodeKernelParams& params, int32_t pair) {
-    const int64_t first = static_cast<int64_t>(pair) * params.plan.partial_rows();
-    return {params.partials + first * kHeadDim, params.partial_sums + first};
-  }
-};
-
-/// By a whole warp: the sum of the partial results slot(part), slot(part + parts), ... of `count` in all, as four
-/// columns to each of the first kHeadDim / 4 lanes.
-template <int kHeadDim, class Slot>
-__device__ inline void sum_partials(const DecodePartials& partials, int32_t count, int32_t part, int32_t parts,
-                                    const Slot& slot, WeightSum& total, float4& output) {
-  constexpr int kVectors = kHeadDim / 4;
-  constexpr int kAtOnce = 32 / kVectors;  // partial results that a warp reads side by side: 1 or 2
-  constexpr int kBatch = 8;
-  const int32_t lane = threadIdx.x % 32;
-  const int32_t stride = parts * kAtOnce;
-  total = {};
-  output = make_float4(0, 0, 0, 0);
-#pragma unroll 1
-  for (int32_t first = part * kAtOnce + lane / kVectors; first < count; first += kBatch * stride) {
-    float2 sums[kBatch];
-    float4 values[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int32_t number = first + i * stride;
-      const bool exists = number < count;
-      const int32_t source = exists ? slot(number) : 0;
-      sums[i] = exists ? __ldcg(&partials.sums[source]) : make_float2(-INFINITY, 0);
-      const auto* partial = reinterpret_cast<const float4*>(partials.values + static_cast<int64_t>(source) * kHeadDim);
-      values[i] = exists ? __ldcg(partial + lane % kVectors) : make_float4(0, 0, 0, 0);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      add(total, output, {sums[i].x, sums[i].y}, values[i]);
-    }
-  }
-  if constexpr (kAtOnce == 2) {
-    __syncwarp();
-    const WeightSum other = {__shfl_xor_sync(0xffffffffu, total.reference, 16),
-                             __shfl_xor_sync(0xffffffffu, total.sum, 16)};
-    const float4 values =
-        make_float4(__shfl_xor_sync(0xffffffffu, output.x, 16), __shfl_xor_sync(0xffffffffu, output.y, 16),
-                    __shfl_xor_sync(0xffffffffu, output.z, 16), __shfl_xor_sync(0xffffffffu, output.w, 16));
-    add(total, output, other, values);
-  }
-}
-
 template <int kHeadDim>
 class DecodeMerge {
  public:
@@ -103,15 +50,40 @@ class DecodeMerge {
         unit_(unit),
         shared_(shared),
         map_(params, unit),
-        partials_(DecodePartials::of<kHeadDim>(params, unit.pair)) {}
+        partials_(params.partials + static_cast<int64_t>(unit.pair) * params.plan.partial_rows() * kHeadDim),
+        partial_sums_(params.partial_sums + static_cast<int64_t>(unit.pair) * params.plan.partial_rows()) {}
 
-  /// Leaves the sum of the block's warps for the rows of its unit.
+  __device__ void run() {
+    publish();
+    PairCounters counters(params_.counters, unit_.pair);
+    counters.arrive();
+
+    // Row i of those that the launch finishes falls to live unit `live - 1 - i % mergers`.
+    const uint32_t all_rows = (1u << unit_.rows) - 1;
+    uint32_t finished = params_.part == DecodePart::kSelected ? unit_.selected_rows : all_rows;
+    const int32_t mergers = min(unit_.live, __popc(finished));
+    const int32_t merger = unit_.live - 1 - unit_.index;
+    if (merger >= mergers) {
+      return;
+    }
+    counters.wait_for(unit_.live);
+    for (int32_t i = 0; finished != 0; ++i, finished &= finished - 1) {
+      if (i % mergers == merger) {
+        merge(__ffs(finished) - 1);
+      }
+    }
+    counters.finish(mergers);
+  }
+
+ private:
+  /// Sums up the warps for the rows of this unit.
   __device__ void publish() {
     const bool one_row = unit_.own_row >= 0;
     const int32_t rows = one_row ? 1 : unit_.rows;
-    const int32_t all_rows_units = params_.plan.window_splits + params_.plan.far_splits;
-    const int32_t base =
-        one_row ? kDecodeRows * all_rows_units + unit_.number - all_rows_units : kDecodeRows * unit_.number;
+    const int32_t base = one_row ? kDecodeRows * (params_.plan.window_splits + params_.plan.far_splits) +
+                                       static_cast<int32_t>(blockIdx.x) - params_.plan.window_splits -
+                                       params_.plan.far_splits
+                                 : kDecodeRows * static_cast<int32_t>(blockIdx.x);
     constexpr int kVectors = kHeadDim / 4;
     for (int32_t i = threadIdx.x; i < rows * kVectors; i += kDecodeThreads) {
       const int32_t row = one_row ? unit_.own_row : i / kVectors;
@@ -123,32 +95,13 @@ class DecodeMerge {
         add(total, output, shared_.sums[warp][row], reinterpret_cast<const float4*>(shared_.output[warp][row])[column]);
       }
       const int32_t slot = base + (one_row ? 0 : row);
-      reinterpret_cast<float4*>(partials_.values + static_cast<int64_t>(slot) * kHeadDim)[column] = output;
+      reinterpret_cast<float4*>(partials_ + static_cast<int64_t>(slot) * kHeadDim)[column] = output;
       if (column == 0) {
-        partials_.sums[slot] = make_float2(total.reference, total.sum);
+        partial_sums_[slot] = make_float2(total.reference, total.sum);
       }
     }
   }
 
-  /// Once the block has published: the last ones of the pair write its rows.
-  __device__ void merge_pair() {
-    PairCounters counters(params_.counters, unit_.pair);
-    counters.arrive();
-
-    // Row i falls to live unit `live - 1 - i % mergers`.
-    const int32_t mergers = min(unit_.live, unit_.rows);
-    const int32_t merger = unit_.live - 1 - unit_.index;
-    if (merger >= mergers) {
-      return;
-    }
-    counters.wait_for(unit_.live);
-    for (int32_t row = merger; row < unit_.rows; row += mergers) {
-      merge(row);
-    }
-    counters.finish(mergers);
-  }
-
- private:
   /// Merges and writes row `row`. Every warp takes every kDecodeWarps-th partial result, sums and values in one go.
   __device__ void merge(int32_t row) {
     const DecodePlan& plan = params_.plan;
@@ -161,12 +114,47 @@ class DecodeMerge {
         kDecodeRows * (plan.window_splits + plan.far_splits) + selected_rank * plan.selected_splits;
     const auto slot = [&](int32_t i) { return i < resident ? i * kDecodeRows + row : first_selected + i - resident; };
 
+    const int64_t index = map_.index(row);
+    WeightSum previous;
+    float previous_value = 0;
+    if (params_.part == DecodePart::kSelected && threadIdx.x < kHeadDim) {
+      previous = {params_.lse[index] * kLog2E, 1};
+      previous_value = params_.o_float[index * kHeadDim + threadIdx.x];
+    }
+
     constexpr int kVectors = kHeadDim / 4;
+    constexpr int kAtOnce = 32 / kVectors;  // partial results that a warp reads side by side: 1 or 2
+    constexpr int kBatch = 8;
     const int32_t lane = threadIdx.x % 32;
     const int32_t warp = threadIdx.x / 32;
+    constexpr int32_t kStride = kDecodeWarps * kAtOnce;
     WeightSum total;
-    float4 output;
-    sum_partials<kHeadDim>(partials_, slots, warp, kDecodeWarps, slot, total, output);
+    float4 output = make_float4(0, 0, 0, 0);
+    for (int32_t first = warp * kAtOnce + lane / kVectors; first < slots; first += kBatch * kStride) {
+      float2 sums[kBatch];
+      float4 values[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int32_t number = first + i * kStride;
+        const bool exists = number < slots;
+        const int32_t source = exists ? slot(number) : 0;
+        sums[i] = exists ? __ldcg(&partial_sums_[source]) : make_float2(-INFINITY, 0);
+        const auto* partial = reinterpret_cast<const float4*>(partials_ + static_cast<int64_t>(source) * kHeadDim);
+        values[i] = exists ? __ldcg(partial + lane % kVectors) : make_float4(0, 0, 0, 0);
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        add(total, output, {sums[i].x, sums[i].y}, values[i]);
+      }
+    }
+    if constexpr (kAtOnce == 2) {
+      const WeightSum other = {__shfl_xor_sync(0xffffffffu, total.reference, 16),
+                               __shfl_xor_sync(0xffffffffu, total.sum, 16)};
+      const float4 values =
+          make_float4(__shfl_xor_sync(0xffffffffu, output.x, 16), __shfl_xor_sync(0xffffffffu, output.y, 16),
+                      __shfl_xor_sync(0xffffffffu, output.z, 16), __shfl_xor_sync(0xffffffffu, output.w, 16));
+      add(total, output, other, values);
+    }
     if (lane < kVectors) {
       reinterpret_cast<float4*>(shared_.output[warp][0])[lane] = output;
     }
@@ -175,30 +163,62 @@ class DecodeMerge {
     }
     __syncthreads();
     if (threadIdx.x < kHeadDim) {
-      write(map_.index(row));
+      write(index, is_selected, previous, previous_value);
     }
     __syncthreads();  // shared memory is free for the next row
   }
 
-  /// Sums up the warps and writes one column of a row.
-  __device__ void write(int64_t index) {
-    WeightSum total;
-    float value = 0;
+  /// Sums up the warps and what kResident left, and writes one column of a row.
+  __device__ void write(int64_t index, bool is_selected, const WeightSum& previous, float previous_value) {
+    WeightSum total = previous;
+    float value = previous_value;
 #pragma unroll
     for (int warp = 0; warp < kDecodeWarps; ++warp) {
       add(total, value, shared_.sums[warp][0], shared_.output[warp][0][threadIdx.x]);
     }
-    params_.o[index * kHeadDim + threadIdx.x] = from_float<__nv_bfloat16>(value / total.sum);
+    value /= total.sum;
+    const int64_t element = index * kHeadDim + threadIdx.x;
+    if (params_.part == DecodePart::kResident && is_selected) {
+      params_.o_float[element] = value;
+    } else {
+      params_.o[element] = from_float<__nv_bfloat16>(value);
+    }
     if (threadIdx.x == 0 && params_.lse != nullptr) {
-      params_.lse[index] = natural_log(total);
+      params_.lse[index] = (total.reference + log2f(total.sum)) * kLn2;
     }
   }
 
+  /// 2^(reference - larger), also for the reference of an empty set.
+  __device__ static float factor_of(float reference, float larger) {
+    return reference == -INFINITY ? 0.0f : exp2_approximate(reference - larger);
+  }
+
+  /// Adds a partial result (weights and weighted values) to another.
+  template <class Values>
+  __device__ static void add(WeightSum& total, Values& values, const WeightSum& share, const Values& share_values) {
+    const float reference = fmaxf(total.reference, share.reference);
+    const float keep = factor_of(total.reference, reference);
+    const float take = factor_of(share.reference, reference);
+    total.reference = reference;
+    total.sum = keep * total.sum + take * share.sum;
+    values = combine(keep, values, take, share_values);
+  }
+  __device__ static float combine(float a, float x, float b, float y) {
+    return a * x + b * y;
+  }
+  __device__ static float4 combine(float a, const float4& x, float b, const float4& y) {
+    return make_float4(combine(a, x.x, b, y.x), combine(a, x.y, b, y.y), combine(a, x.z, b, y.z),
+                       combine(a, x.w, b, y.w));
+  }
+
+  static constexpr float kLog2E = 1.44269504f;
+  static constexpr float kLn2 = 0.69314718f;
   const DecodeKernelParams& params_;
   const DecodeUnit& unit_;
   Shared& shared_;
   const DecodeRowMap map_;
-  const DecodePartials partials_;
+  float* partials_;
+  float2* partial_sums_;
 };
 
 }  // namespace retrosparse::kernels::sm90

@@ -32,52 +32,54 @@ RowCounts count_rows(const DecodeAttentionParams& params, const DecodePlan& plan
   return counts;
 }
 
-/// The kinds of units of a launch.
-struct DecodeKinds {
-  SplitKind window, far, selected;
-};
-
-DecodeKinds find_kinds(const DecodeAttentionParams& params, const DecodePlan& plan, const RowCounts& rows) {
-  const int64_t key_bytes = 4 * int64_t{params.head_dim};
-  const auto length = [&](int64_t keys) { return (keys * key_bytes + kSplitUnitBytes - 1) / kSplitUnitBytes; };
-  const int64_t resident =
-      std::min<int64_t>(params.max_keys, int64_t{params.sink_tokens} + params.window + params.query_tokens - 1);
-  const int64_t tiles = int64_t{params.num_key_value_heads} * plan.row_tiles;
-  return {{.runs = params.batch * tiles, .length = length(resident)},
-          {.runs = int64_t{params.batch} * rows.tiles_with_dense, .length = length(params.max_keys - resident)},
-          {.runs = int64_t{params.batch} * rows.selected, .length = length(params.max_selected)}};
-}
-
-DecodePlan count_tiles(const DecodeAttentionParams& params) {
-  DecodePlan plan{};
-  plan.heads_per_group = params.num_heads / params.num_key_value_heads;
-  plan.row_tiles = (plan.heads_per_group * params.query_tokens + kDecodeRows - 1) / kDecodeRows;
-  return plan;
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
 }
 
 }  // namespace
 
 DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multiprocessors) {
-  DecodePlan plan = count_tiles(params);
+  DecodePlan plan{};
+  plan.heads_per_group = params.num_heads / params.num_key_value_heads;
+  plan.row_tiles = static_cast<int32_t>(divide_up(int64_t{plan.heads_per_group} * params.query_tokens, kDecodeRows));
   const RowCounts rows = count_rows(params, plan);
-  const DecodeKinds found = find_kinds(params, plan, rows);
-  SplitKind kinds[] = {found.window, found.far, found.selected};
-  choose_splits(kinds, 2 * int64_t{multiprocessors});
-  plan.window_splits = kinds[0].splits;
-  plan.far_splits = kinds[1].splits;
-  plan.selected_splits = kinds[2].splits;
-  plan.selected_rows = plan.selected_splits > 0 ? rows.most_selected : 0;
-  return plan;
-}
+  const int64_t resident =
+      std::min<int64_t>(params.max_keys, int64_t{params.sink_tokens} + params.window + params.query_tokens - 1);
+  const bool has_window = params.part != DecodePart::kSelected;
+  const int64_t far = has_window && rows.tiles_with_dense > 0 ? params.max_keys - resident : 0;
+  // With kSelected a row that may select nothing still has a unit, which hands over what kResident left.
+  const int64_t least_selected = has_window ? 0 : 1;
+  const int64_t selected = params.part != DecodePart::kResident && rows.selected > 0
+                               ? std::max<int64_t>(params.max_selected, least_selected)
+                               : 0;
+  const int64_t tiles = int64_t{params.num_key_value_heads} * plan.row_tiles;
 
-DecodePlan make_resident_plan(const DecodeAttentionParams& params, int64_t slots, SplitKind& scores) {
-  DecodePlan plan = count_tiles(params);
-  const DecodeKinds found = find_kinds(params, plan, count_rows(params, plan));
-  SplitKind kinds[] = {found.window, found.far, scores};
-  choose_splits(kinds, slots);
-  plan.window_splits = kinds[0].splits;
-  plan.far_splits = kinds[1].splits;
-  scores = kinds[2];
+  // The unit size with the least estimated time: waves of two blocks per multiprocessor, each as long as its keys plus
+  // what starting and merging a unit costs, in keys.
+  constexpr int64_t kUnitOverhead = 128;
+  const int64_t slots = 2 * int64_t{multiprocessors};
+  const auto splits = [](int64_t keys, int64_t size) {
+    return keys > 0 ? std::min<int64_t>(divide_up(keys, size), kDecodeMaxSplits) : 0;
+  };
+  int64_t best_cost = INT64_MAX;
+  for (int64_t size = 64; size < 2 * (std::max({resident, far, selected}) + 64);
+       size += std::max<int64_t>(64, size / 8)) {
+    const int64_t units =
+        params.batch * (tiles * (has_window ? splits(resident, size) : 0) + rows.tiles_with_dense * splits(far, size) +
+                        rows.selected * splits(selected, size));
+    const int64_t longest =
+        std::max({has_window ? divide_up(resident, std::max<int64_t>(1, splits(resident, size))) : 0,
+                  far > 0 ? divide_up(far, splits(far, size)) : 0,
+                  selected > 0 ? divide_up(selected, splits(selected, size)) : 0});
+    const int64_t cost = divide_up(units, slots) * (longest + kUnitOverhead);
+    if (cost < best_cost) {
+      best_cost = cost;
+      plan.window_splits = static_cast<int32_t>(has_window ? splits(resident, size) : 0);
+      plan.far_splits = static_cast<int32_t>(splits(far, size));
+      plan.selected_splits = static_cast<int32_t>(splits(selected, size));
+    }
+  }
+  plan.selected_rows = plan.selected_splits > 0 ? rows.most_selected : 0;
   return plan;
 }
 

@@ -6,12 +6,10 @@
 //   window units    sinks and window, for all rows
 //   far units       the keys between, for the rows of dense heads
 //   selected units  the selected keys of one row of a kSelected head
-// Units leave partial results, and the last ones of a pair to start merge its rows. In a sparse decode step there are
-// no selected units, and the second launch merges.
+// Units leave partial results, and the last ones of a pair to start merge its rows.
 #include <cstdint>
 
 #include "retrosparse_kernels/decode_attention.h"
-#include "sm90/launch_splits.h"
 
 #ifndef RETROSPARSE_HOST_DEVICE
 #ifdef __CUDACC__
@@ -25,13 +23,14 @@ namespace retrosparse::kernels::sm90 {
 
 inline constexpr int32_t kDecodeRows = 16;  ///< rows of a tile
 inline constexpr int32_t kDecodeMaxHeads = 256;
+inline constexpr int32_t kDecodeMaxSplits = 128;  ///< of each of the three kinds
 inline constexpr int32_t kDecodeMaxPairs = static_cast<int32_t>(kDecodeCounterBytes) / 8;
 
 /// The units of every pair; those that a pair has no rows for exit at once.
 struct DecodePlan {
   int32_t heads_per_group;
-  int32_t row_tiles;  ///< of a group
-  int32_t window_splits;
+  int32_t row_tiles;        ///< of a group
+  int32_t window_splits;    ///< 0 when the launch has no window part
   int32_t far_splits;       ///< 0 when no head is dense
   int32_t selected_splits;  ///< per row, 0 when no head is selected
   int32_t selected_rows;    ///< the most rows of kSelected heads in a tile
@@ -43,12 +42,7 @@ struct DecodePlan {
   }
 };
 
-/// The plan of decode_attention().
 DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multiprocessors);
-
-/// The window and far units of a sparse decode step, which run beside the `scores` of its selection; those are split
-/// here too. `slots` blocks run at a time.
-DecodePlan make_resident_plan(const DecodeAttentionParams& params, int64_t slots, SplitKind& scores);
 
 /// A run of indices [begin, end).
 struct IndexRange {

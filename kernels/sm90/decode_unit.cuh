@@ -9,6 +9,7 @@ namespace retrosparse::kernels::sm90 {
 struct DecodeKernelParams {
   const __nv_bfloat16* q;
   __nv_bfloat16* o;
+  float* o_float;
   float* lse;
   KeyValueCache cache;
   const int32_t* key_counts;
@@ -17,15 +18,13 @@ struct DecodeKernelParams {
   int32_t* counters;     ///< [pairs][2]: units that have left their results, rows' merges that are done
   float2* partial_sums;  ///< [pairs][partial_rows]: exponent reference and sum of weights
   float* partials;       ///< [pairs][partial_rows][head_dim]: weighted sums of values
-  int32_t batch, query_tokens, num_heads, num_key_value_heads, num_selected_heads, max_selected;
+  int32_t query_tokens, num_heads, num_key_value_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;
   float scale_log2;  ///< softmax_scale * log2(e)
+  DecodePart part;
   DecodePlan plan;
   HeadMode head_modes[kDecodeMaxHeads];
   int16_t selected_index[kDecodeMaxHeads];  ///< rank of a kSelected head among those
-
-  /// [batch, query_tokens, num_heads].
-  RETROSPARSE_HOST_DEVICE int64_t rows() const { return int64_t{batch} * query_tokens * num_heads; }
 };
 
 /// What a block does: which rows, which keys.
@@ -33,7 +32,6 @@ struct DecodeUnit {
   enum class Kind { kWindow, kFar, kSelected };
   Kind kind;
   int32_t sequence, group, row_tile, pair;
-  int32_t number;           ///< of the pair's units, live or not
   int32_t first_row, rows;  ///< of the tile, in the group
   uint32_t dense_rows;      ///< bit for bit, rows whose head is dense
   uint32_t selected_rows;   ///< rows whose head is kSelected
@@ -75,16 +73,13 @@ __device__ inline int32_t nth_set_bit(uint32_t bits, int32_t rank) {
   return __ffs(bits) - 1;
 }
 
-/// Finds out what unit `number` of a sequence's (group, row tile) does; false if nothing. By whole warps, all with the
-/// same answer.
-__device__ inline bool find_unit(const DecodeKernelParams& params, int32_t number, int32_t group_tile, int32_t sequence,
-                                 DecodeUnit& unit) {
+/// Finds out what this block does; false if nothing. By whole warps, all with the same answer.
+__device__ inline bool find_unit(const DecodeKernelParams& params, DecodeUnit& unit) {
   const DecodePlan& plan = params.plan;
-  unit.sequence = sequence;
-  unit.group = group_tile / plan.row_tiles;
-  unit.row_tile = group_tile % plan.row_tiles;
-  unit.pair = sequence * params.num_key_value_heads * plan.row_tiles + group_tile;
-  unit.number = number;
+  unit.sequence = blockIdx.z;
+  unit.group = blockIdx.y / plan.row_tiles;
+  unit.row_tile = blockIdx.y % plan.row_tiles;
+  unit.pair = blockIdx.z * gridDim.y + blockIdx.y;
   unit.first_row = unit.row_tile * kDecodeRows;
   unit.rows = min(kDecodeRows, plan.heads_per_group * params.query_tokens - unit.first_row);
   unit.own_row = -1;
@@ -99,7 +94,7 @@ __device__ inline bool find_unit(const DecodeKernelParams& params, int32_t numbe
   unit.live = plan.window_splits + far_splits + __popc(unit.selected_rows) * plan.selected_splits;
 
   const ResidentKeys resident(key_count, params.query_tokens, params.window, params.sink_tokens);
-  int32_t x = number;
+  int32_t x = blockIdx.x;
   if (x < plan.window_splits) {
     unit.kind = DecodeUnit::Kind::kWindow;
     unit.index = x;

@@ -3,17 +3,10 @@
 
 namespace retrosparse::kernels::sm90 {
 
-/// Launches `kernel` on a row of `blocks` blocks, in clusters of `cluster`, so that they may start while the launch
-/// before it on the stream still runs (programmatic dependent launch). The kernel has to call
-/// wait_for_previous_launch() before it touches what others write or read.
+/// As launch_overlapping() below, in clusters of `cluster` blocks along x.
 template <class... Params, class... Arguments>
-cudaError_t launch_overlapping(void (*kernel)(Params...), unsigned cluster, dim3 grid, unsigned threads,
-                               size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-  if (error != cudaSuccess) {
-    return error;
-  }
+cudaError_t launch_overlapping_clusters(void (*kernel)(Params...), unsigned cluster, dim3 grid, unsigned threads,
+                                        size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
@@ -29,12 +22,12 @@ cudaError_t launch_overlapping(void (*kernel)(Params...), unsigned cluster, dim3
   return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
-/// Multiprocessors of the current device, which plans depend on.
-inline cudaError_t find_multiprocessors(int& multiprocessors) {
-  int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  return error != cudaSuccess ? error
-                              : cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+/// Launches `kernel` so that its blocks may start while the launch before it on the stream still runs (programmatic
+/// dependent launch). The kernel has to call wait_for_previous_launch() before it touches what others write or read.
+template <class... Params, class... Arguments>
+cudaError_t launch_overlapping(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared_bytes,
+                               cudaStream_t stream, const Arguments&... arguments) {
+  return launch_overlapping_clusters(kernel, 1, grid, threads, shared_bytes, stream, arguments...);
 }
 
 }  // namespace retrosparse::kernels::sm90

@@ -1,21 +1,21 @@
 #pragma once
-// Scans and radix selection by a whole block of kThreads threads, for the kernels of decode selection.
+// Scans and radix selection by a whole block, for the kernels of decode selection.
 #include "sm90/selection_shared.cuh"
 
 namespace retrosparse::kernels::sm90 {
 
+inline constexpr int kPickThreads = 512;
+inline constexpr int kPickWarps = kPickThreads / 32;
+static_assert(kPickWarps <= 32, "a lane for each warp's value");
 inline constexpr int kDigitBits = 10;
 inline constexpr int kRadixDigits = 1 << kDigitBits;
 
 /// Sums and maxima over the threads of a block. Every one of a kernel takes the next of two buffers, so that
 /// one barrier each is enough.
-template <int kThreads>
 class BlockScan {
  public:
-  static constexpr int kWarps = kThreads / 32;
-  static_assert(kWarps <= 32, "a lane for each warp's value");
   struct Shared {
-    uint2 values[2][kWarps];
+    uint2 values[2][kPickWarps];
   };
   __device__ explicit BlockScan(Shared& shared) : shared_(shared), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {}
 
@@ -28,17 +28,21 @@ class BlockScan {
       sum.x += lane_ >= offset ? other.x : 0;
       sum.y += lane_ >= offset ? other.y : 0;
     }
-    const uint2 warps = across_warps({__shfl_sync(0xffffffffu, sum.x, 31), __shfl_sync(0xffffffffu, sum.y, 31)}, all);
-    return {warps.x + sum.x - value.x, warps.y + sum.y - value.y};
+    const uint2 total = exchange({__shfl_sync(0xffffffffu, sum.x, 31), __shfl_sync(0xffffffffu, sum.y, 31)});
+    all = {__reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? total.x : 0),
+           __reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? total.y : 0)};
+    return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? total.x : 0) + sum.x - value.x,
+            __reduce_add_sync(0xffffffffu, lane_ < warp_ ? total.y : 0) + sum.y - value.y};
   }
 
-  /// Sums of what every warp has in common, over the warps before this one and, in `all`, over all of them.
-  __device__ uint2 across_warps(const uint2& warp_value, uint2& all) {
-    const uint2 value = exchange(warp_value);
-    all = {__reduce_add_sync(0xffffffffu, lane_ < kWarps ? value.x : 0),
-           __reduce_add_sync(0xffffffffu, lane_ < kWarps ? value.y : 0)};
-    return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? value.x : 0),
-            __reduce_add_sync(0xffffffffu, lane_ < warp_ ? value.y : 0)};
+  /// Sums of what every warp has in common, over the warps before this one and over all.
+  struct Result {
+    uint32_t before, total;
+  };
+  __device__ Result across_warps(uint32_t warp_value) {
+    const uint32_t value = exchange({warp_value, 0}).x;
+    return {__reduce_add_sync(0xffffffffu, lane_ < warp_ ? value : 0),
+            __reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? value : 0)};
   }
 
   /// The largest value of all threads.
@@ -49,13 +53,13 @@ class BlockScan {
  private:
   /// The value of warp `lane`, of some warp for lanes past the last.
   __device__ uint2 exchange(const uint2& warp_value) {
-    uint2(&values)[kWarps] = shared_.values[buffer_];
+    uint2(&values)[kPickWarps] = shared_.values[buffer_];
     buffer_ ^= 1;
     if (lane_ == 0) {
       values[warp_] = warp_value;
     }
     __syncthreads();
-    return values[lane_ % kWarps];
+    return values[lane_ % kPickWarps];
   }
 
   Shared& shared_;
@@ -88,7 +92,7 @@ struct RadixHistogram {
 
   /// By the whole block; a barrier has to follow.
   __device__ void clear() {
-    for (uint32_t i = threadIdx.x; i < kRadixDigits; i += blockDim.x) {
+    for (uint32_t i = threadIdx.x; i < kRadixDigits; i += kPickThreads) {
       counts[i] = weights[i] = 0;
     }
   }
@@ -112,8 +116,8 @@ __device__ inline uint32_t pivot(uint32_t lowest, uint32_t highest) {
 /// Of elements with keys in [range.x, range.y], which for_each(visit) shows by visit(key, weight), the last that
 /// the rule takes in falling order of their keys; it must take one, but not all unless `most` are there. Most of them
 /// are expected from `pivot` on. Stops at a run of keys with good_enough(result), at the latest at a single key.
-template <int kThreads, class ForEach, class GoodEnough>
-__device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shared_result, BlockScan<kThreads>& scan,
+template <class ForEach, class GoodEnough>
+__device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shared_result, BlockScan& scan,
                                     const TakeRule& rule, const uint2& range, uint32_t pivot, const ForEach& for_each,
                                     const GoodEnough& good_enough) {
   RadixResult result = {range.x, range.y, 0, 0, 0, 0};
@@ -122,29 +126,18 @@ __device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shar
     if (threadIdx.x == 0) {
       shared_result = {result.low, result.low, 0, 0, 0, 0};  // unless something is found
     }
-    uint32_t low_count = 0;  // below the pivot: many may be there, and their atomic operations would queue
-    uint32_t low_weight = 0;
     for_each([&](uint32_t key, uint32_t weight) {
-      if (key >= pivot && key <= result.high) {
-        const uint32_t digit = (key - pivot) >> shift;
+      if (key >= result.low && key <= result.high) {
+        const uint32_t digit = key < pivot ? 0 : (key - pivot) >> shift;
         atomicAdd(&histogram.counts[digit], 1u);
         if (weight != 0) {
           atomicAdd(&histogram.weights[digit], weight);
         }
-      } else if (key >= result.low && key < pivot) {
-        low_count += 1;
-        low_weight += weight;
       }
     });
-    low_count = __reduce_add_sync(0xffffffffu, low_count);
-    low_weight = __reduce_add_sync(0xffffffffu, low_weight);
-    if (low_count > 0 && threadIdx.x % 32 == 0) {
-      atomicAdd(&histogram.counts[0], low_count);
-      atomicAdd(&histogram.weights[0], low_weight);
-    }
     __syncthreads();
     // Thread i owns the kEach digits from kRadixDigits - kEach (i + 1) on: the scan runs from the top.
-    constexpr int kEach = kRadixDigits / kThreads;
+    constexpr int kEach = kRadixDigits / kPickThreads;
     const uint32_t first = kRadixDigits - kEach * (threadIdx.x + 1);
     uint2 own[kEach];
     uint2 total = {0, 0};

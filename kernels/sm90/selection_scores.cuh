@@ -1,325 +1,191 @@
 #pragma once
-// First launch of decode selection: one pass over the index keys. Every warp scores a run of keys of its own, which it
-// copies ahead into its own ring, and leaves the keys that reach a row's threshold and the weight of all. The scores of
-// the first tiles wait in shared memory until the threshold is there.
-#include "sm90/mma.cuh"
-#include "sm90/selection_threshold.cuh"
+// First kernel of decode selection: one pass over the index keys. Writes every far key's score, the maximum of each
+// 64-key tile, and per block the log-sum-exp of what it saw.
+#include "sm90/selection_shared.cuh"
 
 namespace retrosparse::kernels::sm90 {
 
-inline constexpr int kScoreStages = 3;
-inline constexpr int kMostRowsAtOnce = 8;
-inline constexpr int kWaitingTiles = 24;  ///< of one row
+inline constexpr int kScoreWarps = 8;
+inline constexpr int kScoreThreads = 32 * kScoreWarps;
 
-struct ScoreSharedMemory {
-  uint4 keys[kScoreWarps][kScoreStages][kScoreTile][2];  ///< half h of key n lies at half h ^ n / 4 % 2
-  float waiting[kScoreWarps][kWaitingTiles][kScoreTile];
-  float queries[kMostRowsAtOnce][kIndexDim];
-};
-
-/// The scores of up to `kRows` rows of one index group for one block's share of the far keys.
+/// The scores of `kRows` rows (query tokens and heads of one index group) for all far keys, by the blocks of one
+/// (row chunk and group, sequence). A warp takes two tiles at a time, with the next two on their way.
 template <int kRows>
 class SelectionScores {
  public:
-  /// Block `block` of params.score_blocks() of the sequence.
-  __device__ SelectionScores(const SelectionKernelParams& params, ScoreSharedMemory& shared, int32_t block,
-                             int32_t sequence)
-      : params_(params),
-        shared_(shared),
-        lane_(threadIdx.x % 32),
-        warp_(threadIdx.x / 32),
-        sequence_(sequence),
-        group_(block / params.plan.splits / params.plan.row_chunks),
-        first_row_(block / params.plan.splits % params.plan.row_chunks * kRows),
-        segment_(block % params.plan.splits * kScoreWarps + warp_),
-        key_count_(params.key_counts[sequence]),
-        index_(params.cache, sequence, group_) {}
+  __device__ explicit SelectionScores(const SelectionKernelParams& params)
+      : params_(params), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32), sequence_(blockIdx.z) {}
 
-  __device__ void run() {
-    const int32_t first_head = params_.first_of_group[group_];
-    const int32_t heads = params_.first_of_group[group_ + 1] - first_head;
-    rows_ = min(kRows, heads * params_.query_tokens - first_row_);
-    if (rows_ <= 0) {
+  /// `first_row` of the group's rows, token by token and head by head.
+  __device__ void run(int32_t group, int32_t first_row) {
+    group_ = group;
+    const int32_t first_head = params_.first_of_group[group];
+    const int32_t heads = params_.first_of_group[group + 1] - first_head;
+    const int32_t rows = min(kRows, heads * params_.query_tokens - first_row);
+    if (rows <= 0) {
       return;
     }
-    find_run();
-#pragma unroll 1
-    for (int stage = 0; stage < kScoreStages; ++stage) {
-      copy_tile(stage, first_tile_ + stage);
-    }
+    __shared__ float queries[kRows][kIndexDim];
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
-      const int32_t own = first_row_ + min(row, rows_ - 1);
+      const int32_t own = first_row + min(row, rows - 1);
       const int32_t token = own / heads;
       row_index_[row] =
           (sequence_ * params_.query_tokens + token) * params_.num_selected_heads + first_head + own % heads;
-      far_end_[row] = key_count_ - params_.query_tokens + token - params_.window + 1;
+      far_end_[row] = params_.far_end(sequence_, token);
       if (threadIdx.x < kIndexDim) {
-        shared_.queries[row][threadIdx.x] =
-            __ldg(params_.queries + static_cast<int64_t>(row_index_[row]) * kIndexDim + threadIdx.x);
+        queries[row][threadIdx.x] = params_.queries[static_cast<int64_t>(row_index_[row]) * kIndexDim + threadIdx.x];
       }
+      sums_[row] = {-INFINITY, 0};
     }
     __syncthreads();
-    // The keys of a tile are read from the ring while the tile before is scored.
-    RawKeys keys;
-    int32_t stage = 0;
-#pragma unroll 1
-    for (int32_t tile = first_tile_; tile <= end_tile_; ++tile) {
-      const RawKeys previous = keys;
-      copy_async_wait<kScoreStages - 1>();
-      __syncwarp();
-      read_keys(stage, keys);
-      __syncwarp();
-      copy_tile(stage, tile + kScoreStages);
-      stage = stage + 1 == kScoreStages ? 0 : stage + 1;
-      if (tile > first_tile_) {
-        const bool is_last = tile == end_tile_;
-        uint32_t polled[kRows];
-        poll(polled);
-        score_tile(tile - 1, previous);
-        settle(polled, tile - first_tile_, is_last);
+    key_count_ = params_.key_counts[sequence_];
+    const int32_t first_tile = params_.sink_tokens / kScoreTile;
+    const int32_t last_end = params_.far_end(sequence_, params_.query_tokens - 1);
+    const int32_t end_tile = last_end > params_.sink_tokens ? (last_end + kScoreTile - 1) / kScoreTile : first_tile;
+
+    const int32_t stride = 2 * gridDim.x * kScoreWarps;
+    int32_t tile = first_tile + 2 * (blockIdx.x * kScoreWarps + warp_);
+    uint4 ahead[4][2];
+    load(tile, tile < end_tile, ahead);
+    for (; tile < end_tile; tile += stride) {
+      uint4 keys[4][2];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        keys[i][0] = ahead[i][0];
+        keys[i][1] = ahead[i][1];
+      }
+      load(tile + stride, tile + stride < end_tile, ahead);
+      score_tile(tile, keys[0], keys[1], rows, queries);
+      if (tile + 1 < end_tile) {
+        score_tile(tile + 1, keys[2], keys[3], rows, queries);
       }
     }
-    copy_async_wait<0>();
-    leave_segments();
+    store_sums(rows);
   }
 
  private:
   static constexpr float kLog2E = 1.44269504f;
 
-  /// The tiles of this warp: the segments of a row share those with far keys in order.
-  __device__ void find_run() {
-    const int32_t first = params_.sink_tokens / kScoreTile;
-    const int32_t last_end = key_count_ - params_.window;  // of the last query token
-    const int32_t end = last_end > params_.sink_tokens ? (last_end + kScoreTile - 1) / kScoreTile : first;
-    const int32_t run = (end - first + params_.plan.segments() - 1) / params_.plan.segments();
-    first_tile_ = min(end, first + segment_ * run);
-    end_tile_ = min(end, first_tile_ + run);
-  }
-
-  static constexpr int kLaneKeys = kScoreTile / 32;  // of a tile: lane + 32 i
-  struct RawKeys {
-    uint4 halves[kLaneKeys][2];
-  };
-
-  /// Starts the copy of a tile if it is one of the run's; its keys past the last repeat that.
-  __device__ void copy_tile(int32_t stage, int32_t tile) {
-    if (tile < end_tile_) {
-      constexpr int kSteps = kScoreTile / 16;  // of 16 keys, two lanes to a key
-      const int32_t first = tile * kScoreTile;
-      const int32_t own = lane_ / 2;
-      const int32_t half = lane_ % 2;
-      const uint32_t to = shared_address(&shared_.keys[warp_][stage][own][half ^ own / 4 % 2]);
-      if (first + kScoreTile <= key_count_ && index_.lie_together(kScoreTile)) {
-        const uint4* from = index_.key(first) + lane_;
-#pragma unroll
-        for (int i = 0; i < kSteps; ++i) {
-          copy_async(to + i * 512, from + i * 32, true);
-        }
-      } else {
-#pragma unroll 1
-        for (int i = 0; i < kSteps; ++i) {
-          copy_async(to + i * 512, index_.key(min(first + 16 * i + own, key_count_ - 1)) + half, true);
-        }
-      }
-    }
-    copy_async_commit();  // an empty group keeps the count
-  }
-
-  __device__ void read_keys(int32_t stage, RawKeys& keys) const {
-    const int32_t swapped = lane_ / 4 % 2;
-#pragma unroll
-    for (int i = 0; i < kLaneKeys; ++i) {
-      const auto& halves = shared_.keys[warp_][stage][lane_ + 32 * i];
-      keys.halves[i][0] = halves[swapped];
-      keys.halves[i][1] = halves[swapped ^ 1];
-    }
-  }
-
-  __device__ void score_tile(int32_t tile, const RawKeys& keys) {
-    float values[kLaneKeys][kIndexDim];
-#pragma unroll
-    for (int i = 0; i < kLaneKeys; ++i) {
-      unpack_key(keys.halves[i][0], keys.halves[i][1], values[i]);
-    }
-#pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      if (row < rows_) {
-        float query[kIndexDim];
-#pragma unroll
-        for (int i = 0; i < kIndexDim; i += 4) {
-          const float4 four = *reinterpret_cast<const float4*>(&shared_.queries[row][i]);
-          query[i] = four.x;
-          query[i + 1] = four.y;
-          query[i + 2] = four.z;
-          query[i + 3] = four.w;
-        }
-        float scores[kLaneKeys];
-#pragma unroll
-        for (int i = 0; i < kLaneKeys; ++i) {
-          scores[i] = index_score(query, values[i]);
-        }
-        mask(row, tile, scores);
-        add_weights(weights_[row], scores);
-        if (settled_) {
-          list(row, tile, scores);
-        } else {
-          float* waiting = waiting_scores(tile - first_tile_, row);
-#pragma unroll
-          for (int i = 0; i < kLaneKeys; ++i) {
-            waiting[32 * i] = scores[i];
-          }
-        }
-      }
-    }
-  }
-
-  /// Only far keys count.
-  __device__ void mask(int row, int32_t tile, float (&scores)[kLaneKeys]) const {
-    const int32_t first = tile * kScoreTile;
-    if (first < params_.sink_tokens || first + kScoreTile > far_end_[row]) {
-#pragma unroll
-      for (int i = 0; i < kLaneKeys; ++i) {
-        const int32_t key = first + lane_ + 32 * i;
-        scores[i] = key >= params_.sink_tokens && key < far_end_[row] ? scores[i] : -INFINITY;
-      }
-    }
-  }
-
-  __device__ static float highest_of(const float (&scores)[kLaneKeys]) {
-    float highest = scores[0];
-#pragma unroll
-    for (int i = 1; i < kLaneKeys; ++i) {
-      highest = fmaxf(highest, scores[i]);
-    }
-    return highest;
-  }
-
-  __device__ static void add_weights(WeightSum& weight, const float (&scores)[kLaneKeys]) {
-    const float exponent = highest_of(scores) * kLog2E;
-    if (exponent > weight.reference) {
-      weight.sum *= exp2_approximate(weight.reference - exponent);
-      weight.reference = exponent;
-    }
-    if (weight.reference != -INFINITY) {
-      float sum = 0;
-#pragma unroll
-      for (int i = 0; i < kLaneKeys; ++i) {
-        sum += exp2_approximate(fmaf(scores[i], kLog2E, -weight.reference));
-      }
-      weight.sum += sum;
-    }
-  }
-
-  /// This lane's scores of the run's tile `number`, 32 apart.
-  __device__ float* waiting_scores(int32_t number, int row) {
-    return &shared_.waiting[warp_][number * kRows + row][lane_];
-  }
-
-  __device__ const uint32_t* threshold_place(int row) const {
-    return params_.thresholds + row_index_[row];
-  }
-
-  /// Asks for the thresholds; the answers are not looked at before a tile has been scored.
-  __device__ void poll(uint32_t (&polled)[kRows]) const {
-    if (!settled_) {
-#pragma unroll
-      for (int row = 0; row < kRows; ++row) {
-        polled[row] = poll_threshold(threshold_place(row));
-      }
-    }
-  }
-
-  /// Once the thresholds are there, or nothing more can wait for them: lists what waits of the run's first `tiles`
-  /// tiles. Blocks start in the order of their index, so that those which find thresholds, the first ones, run already.
-  __device__ void settle(uint32_t (&polled)[kRows], int32_t tiles, bool is_last) {
-    if (settled_) {
+  /// Key i of a lane is key `lane + 32 i` of the two tiles.
+  __device__ void load(int32_t tile, bool exists, uint4 (&keys)[4][2]) const {
+    if (!exists) {
       return;
     }
-    const bool must_wait = is_last || tiles == kWaitingTiles / kRows;
-    bool all_there = false;
-    do {
-      all_there = true;
 #pragma unroll
-      for (int row = 0; row < kRows; ++row) {
-        polled[row] = polled[row] != 0 || !must_wait ? polled[row] : poll_threshold(threshold_place(row));
-        all_there = all_there && polled[row] != 0;
+    for (int i = 0; i < 4; ++i) {
+      const int32_t n = min(tile * kScoreTile + lane_ + 32 * i, key_count_ - 1);
+      const IndexCache& cache = params_.cache;
+      int64_t sequence = sequence_;
+      int64_t token = n;
+      if (cache.page_table != nullptr) {
+        sequence = cache.page_table[sequence * cache.page_table_stride + (n >> (31 - __clz(cache.page_size)))];
+        token = n & (cache.page_size - 1);
       }
-      all_there = __all_sync(0xffffffffu, all_there);
-    } while (!all_there && must_wait);
-    if (!all_there) {
-      return;
+      const auto* key =
+          reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(cache.keys) + sequence * cache.sequence_stride +
+                                         group_ * cache.group_stride + token * kIndexDim);
+      keys[i][0] = __ldg(key);
+      keys[i][1] = __ldg(key + 1);
     }
-    settled_ = true;
+  }
+
+  __device__ static void unpack(const uint4 (&key)[2], float (&values)[kIndexDim]) {
+    const uint32_t words[8] = {key[0].x, key[0].y, key[0].z, key[0].w, key[1].x, key[1].y, key[1].z, key[1].w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      values[2 * i] = __uint_as_float(words[i] << 16);
+      values[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+  }
+
+  __device__ void score_tile(int32_t tile, const uint4 (&first)[2], const uint4 (&second)[2], int32_t rows,
+                             const float (&queries)[kRows][kIndexDim]) {
+    float a[kIndexDim], b[kIndexDim];
+    unpack(first, a);
+    unpack(second, b);
+    const int32_t n = tile * kScoreTile + lane_;
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
-      threshold_[row] = from_order_key(polled[row]);
+      if (row < rows) {
+        float scores[2] = {0, 0};
+#pragma unroll
+        for (int i = 0; i < kIndexDim; ++i) {  // in this order: the reference's scores, bit for bit
+          scores[0] = __fmaf_rn(queries[row][i], a[i], scores[0]);
+          scores[1] = __fmaf_rn(queries[row][i], b[i], scores[1]);
+        }
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int32_t key = n + 32 * i;
+          scores[i] = key >= params_.sink_tokens && key < far_end_[row] ? scores[i] : -INFINITY;
+        }
+        float* out = params_.scores + static_cast<int64_t>(row_index_[row]) * params_.tiles * kScoreTile + n;
+        out[0] = scores[0];
+        out[32] = scores[1];
+        const uint32_t maximum = __reduce_max_sync(0xffffffffu, order_key(fmaxf(scores[0], scores[1])));
+        if (lane_ == 0) {
+          params_.tile_maxima[static_cast<int64_t>(row_index_[row]) * params_.tiles + tile] = maximum;
+        }
+        add(sums_[row], scores, from_order_key(maximum));
+      }
     }
-#pragma unroll 1
-    for (int32_t number = 0; number < tiles; ++number) {
+  }
+
+  /// The warp's reference is the largest exponent so far; the sum is the lane's own.
+  __device__ static void add(ScoreSum& sum, const float (&scores)[2], float maximum) {
+    const float exponent = maximum * kLog2E;
+    if (exponent > sum.reference) {
+      sum.sum *= exp2_approximate(sum.reference - exponent);
+      sum.reference = exponent;
+    }
+    if (maximum != -INFINITY) {
+      sum.sum +=
+          exp2_approximate(scores[0] * kLog2E - sum.reference) + exp2_approximate(scores[1] * kLog2E - sum.reference);
+    }
+  }
+
+  __device__ void store_sums(int32_t rows) {
+    __shared__ ScoreSum warp_sums[kScoreWarps][kRows];
 #pragma unroll
-      for (int row = 0; row < kRows; ++row) {
-        if (row < rows_) {
-          const float* waiting = waiting_scores(number, row);
-          float scores[kLaneKeys];
-#pragma unroll
-          for (int i = 0; i < kLaneKeys; ++i) {
-            scores[i] = waiting[32 * i];
-          }
-          list(row, first_tile_ + number, scores);
+    for (int row = 0; row < kRows; ++row) {
+      const float sum = lane_sum<32>(sums_[row].sum);
+      if (lane_ == 0) {
+        warp_sums[warp_][row] = {sums_[row].reference, sum};
+      }
+    }
+    __syncthreads();
+    if (threadIdx.x < kRows && static_cast<int32_t>(threadIdx.x) < rows) {
+      ScoreSum total = {-INFINITY, 0};
+      for (int warp = 0; warp < kScoreWarps; ++warp) {
+        total.reference = fmaxf(total.reference, warp_sums[warp][threadIdx.x].reference);
+      }
+      for (int warp = 0; warp < kScoreWarps; ++warp) {
+        const ScoreSum& share = warp_sums[warp][threadIdx.x];
+        if (share.sum > 0) {
+          total.sum += share.sum * exp2_approximate(share.reference - total.reference);
         }
       }
+      params_.sums[static_cast<int64_t>(row_index(threadIdx.x)) * params_.blocks + blockIdx.x] = total;
     }
   }
 
-  /// Appends those of the lanes' scores that reach the row's threshold to its candidates.
-  __device__ void list(int row, int32_t tile, const float (&scores)[kLaneKeys]) {
-    if (!__any_sync(0xffffffffu, highest_of(scores) >= threshold_[row])) {
-      return;
-    }
-    const uint32_t below = (1u << lane_) - 1;
-    Candidate* out = params_.candidates + segment_index(row) * params_.plan.capacity;
+  /// row_index_ at a run-time index, without taking the array out of the registers.
+  __device__ int32_t row_index(int32_t row) const {
+    int32_t found = row_index_[0];
 #pragma unroll
-    for (int i = 0; i < kLaneKeys; ++i) {
-      // Where all far keys are candidates the threshold is that of keys which are not far.
-      const bool taken = scores[i] >= threshold_[row] && scores[i] != -INFINITY;
-      const uint32_t lanes = __ballot_sync(0xffffffffu, taken);
-      if (taken) {
-        out[counts_[row] + __popc(lanes & below)] = {order_key(scores[i]), tile * kScoreTile + lane_ + 32 * i};
-      }
-      counts_[row] += __popc(lanes);
+    for (int i = 1; i < kRows; ++i) {
+      found = i == row ? row_index_[i] : found;
     }
-  }
-
-  __device__ int64_t segment_index(int row) const {
-    return static_cast<int64_t>(row_index_[row]) * params_.plan.segments() + segment_;
-  }
-
-  __device__ void leave_segments() {
-#pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      const WeightSum weight = sum_over_warp(weights_[row]);
-      if (row < rows_ && lane_ == 0) {
-        params_.segments[segment_index(row)] = {counts_[row], weight};
-      }
-    }
+    return found;
   }
 
   const SelectionKernelParams& params_;
-  ScoreSharedMemory& shared_;
-  const int32_t lane_, warp_, sequence_, group_;
-  const int32_t first_row_;  ///< of the group's
-  const int32_t segment_;
-  const int32_t key_count_;
-  const IndexKeys index_;
-  int32_t rows_ = 0;
-  int32_t first_tile_ = 0, end_tile_ = 0;
+  const int32_t lane_, warp_, sequence_;
+  int32_t group_ = 0;
+  int32_t key_count_ = 0;
   int32_t row_index_[kRows];
   int32_t far_end_[kRows];
-  bool settled_ = false;  ///< the thresholds are known
-  float threshold_[kRows];
-  uint32_t counts_[kRows] = {};
-  WeightSum weights_[kRows];
+  ScoreSum sums_[kRows];
 };
 
 }  // namespace retrosparse::kernels::sm90

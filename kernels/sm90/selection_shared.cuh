@@ -1,21 +1,31 @@
 #pragma once
-// What the kernels of decode selection share: parameters, rows, and what they leave for each other.
+// What the three kernels of decode selection share: parameters, and what they leave for each other.
+#include "retrosparse_kernels/decode_selection.h"
 #include "sm90/numeric.cuh"
-#include "sm90/selection_plan.h"
-#include "sm90/weight_sum.cuh"
+#include "sm90/ptx.cuh"
 
 namespace retrosparse::kernels::sm90 {
+
+inline constexpr int kSelectionMaxHeads = 256;
+inline constexpr int kScoreTile = 64;  ///< keys that share a maximum
+
+/// Reference and sum of a set of weights 2^(exponent - reference).
+struct ScoreSum {
+  float reference;
+  float sum;
+};
 
 /// A score, as order_key, that the rule may take, and its position.
 struct Candidate {
   uint32_t key;
   int32_t position;
 };
+inline constexpr uint32_t kCandidates = 8192;  ///< of a row; where there are more, the scores are read again
 
-/// What a warp of the first launch leaves of a row: how many candidates, and the weight of all its keys.
-struct alignas(16) Segment {
-  uint32_t count;
-  WeightSum weight;
+struct CandidateSum {
+  uint32_t count;      ///< more than kCandidates: they are not listed
+  uint32_t threshold;  ///< no key below is a candidate
+  uint32_t highest;    ///< no key is above
 };
 
 struct SelectionKernelParams {
@@ -28,10 +38,13 @@ struct SelectionKernelParams {
   int32_t* selected_counts;
   float* far_mass;
   // Rows are [batch, query_tokens, R].
-  uint32_t* thresholds;   ///< [rows]: as order_key, no key below is a candidate; 0 until it is known
-  Segment* segments;      ///< [rows, segments]
-  Candidate* candidates;  ///< [rows, segments, capacity], the rows of a segment in rising order of positions
-  SelectionPlan plan;
+  float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
+  uint32_t* tile_maxima;  ///< [rows, tiles], as order_key
+  ScoreSum* sums;         ///< [rows, blocks]
+  Candidate* candidates;  ///< [rows, kCandidates], in rising order of positions
+  CandidateSum* candidate_sums;  ///< [rows]
+  bool scores_overlap;           ///< the launch before is none that the scores depend on
+  int32_t tiles, blocks;
   int32_t query_tokens, num_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;
   int16_t heads[kSelectionMaxHeads];               ///< of the model
@@ -43,12 +56,11 @@ struct SelectionKernelParams {
   __device__ int32_t far_end(int32_t sequence, int32_t token) const {
     return key_counts[sequence] - query_tokens + token - window + 1;
   }
-  __device__ int32_t score_blocks() const { return plan.splits * plan.row_chunks * plan.groups; }
 };
 
 /// What belongs to a row [batch, query_tokens, R].
 struct SelectionRow {
-  int32_t index, sequence, token, rank, head;
+  int32_t index, sequence, token, head;
   float p;
   uint32_t least, most;
   int32_t far_end = 0;
@@ -57,8 +69,8 @@ struct SelectionRow {
   __device__ SelectionRow(const SelectionKernelParams& params, int32_t row)
       : index(row),
         sequence(row / (params.query_tokens * params.num_selected_heads)),
-        token(row / params.num_selected_heads % params.query_tokens),
-        rank(row % params.num_selected_heads) {
+        token(row / params.num_selected_heads % params.query_tokens) {
+    const int32_t rank = row % params.num_selected_heads;
     head = params.heads[rank];
     p = params.p[rank];
     least = params.min_tokens[rank];
@@ -68,65 +80,9 @@ struct SelectionRow {
   __device__ uint32_t far_count(const SelectionKernelParams& params) const {
     return static_cast<uint32_t>(max(0, far_end - params.sink_tokens));
   }
-  /// The index group that holds the row's head.
-  __device__ int32_t group(const SelectionKernelParams& params) const {
-    int32_t group = 0;
-    while (params.first_of_group[group + 1] <= rank) {
-      ++group;
-    }
-    return group;
-  }
 };
 
-/// The index keys of a sequence's group.
-class IndexKeys {
- public:
-  __device__ IndexKeys(const IndexCache& cache, int32_t sequence, int32_t group)
-      : pages_(cache.page_table == nullptr ? nullptr : cache.page_table + sequence * cache.page_table_stride),
-        page_stride_(cache.sequence_stride) {
-    page_shift_ = pages_ == nullptr ? 0 : 31 - __clz(cache.page_size);
-    keys_ = static_cast<const uint16_t*>(cache.keys) + group * cache.group_stride +
-            (pages_ == nullptr ? sequence * cache.sequence_stride : 0);
-  }
-
-  /// Whether `keys` keys, a power of two, from a multiple of that on always lie side by side.
-  __device__ bool lie_together(int32_t keys) const { return pages_ == nullptr || keys <= 1 << page_shift_; }
-
-  /// The two 16-byte halves of key n.
-  __device__ const uint4* key(int32_t n) const {
-    const int64_t page = pages_ == nullptr ? 0 : __ldg(pages_ + (n >> page_shift_));
-    const int32_t token = pages_ == nullptr ? n : n & ((1 << page_shift_) - 1);
-    return reinterpret_cast<const uint4*>(keys_ + page * page_stride_ + int64_t{token} * kIndexDim);
-  }
-
- private:
-  const uint16_t* keys_;
-  const int32_t* pages_;
-  const int64_t page_stride_;
-  int32_t page_shift_;
-};
-
-__device__ inline void unpack_key(const uint4& first, const uint4& second, float (&values)[kIndexDim]) {
-  const uint32_t words[8] = {first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w};
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    values[2 * i] = __uint_as_float(words[i] << 16);
-    values[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-  }
-}
-
-/// The reference's score, bit for bit.
-__device__ inline float index_score(const float (&query)[kIndexDim], const float (&key)[kIndexDim]) {
-  float score = 0;
-#pragma unroll
-  for (int i = 0; i < kIndexDim; ++i) {
-    score = __fmaf_rn(query[i], key[i], score);
-  }
-  return score;
-}
-
-inline constexpr uint32_t kNoScore = 0x007fffffu;   ///< order_key(-inf)
-inline constexpr uint32_t kAboveAll = 0xffffffffu;  ///< order_key of no number
+inline constexpr uint32_t kNoScore = 0x007fffffu;  ///< order_key(-inf)
 /// Unsigned keys in the order of the floats (no NaN; both zeros are equal).
 __device__ inline uint32_t order_key(float value) {
   const uint32_t bits = __float_as_uint(value + 0.0f);

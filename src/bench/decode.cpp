@@ -41,19 +41,22 @@ Line measure(const LayerShape& shape, int64_t batch, int64_t tokens, int runs) {
     best = std::min(best, us);
   }
   line["dense_us"] = time([&](size_t i) { ops::decode_attention(layers[i].input, dense, nullptr, workspace); });
-  // Parts of the step by themselves: sinks and window of all heads, and the selection.
-  const ops::AttentionPlan local = shape.plan(HeadMode::kLocal, HeadMode::kLocal);
-  line["local_us"] = time([&](size_t i) { ops::decode_attention(layers[i].input, local, nullptr, workspace); });
-  const at::Tensor lse_local = ops::decode_attention(layers[0].input, local, nullptr, workspace).lse;
-  line["selection_us"] = time(
-      [&](size_t i) { ops::decode_selection(layers[i].selection, layers[i].input, sparse, lse_local, workspace); });
+  line["resident_us"] = time([&](size_t i) { ops::decode_resident(layers[i].input, sparse, workspace); });
+  std::vector<ops::DecodeOutput> outputs;
+  std::vector<ops::SelectedKeys> selected;
+  for (const DecodeLayer& layer : layers) {
+    outputs.push_back(ops::decode_resident(layer.input, sparse, workspace));
+    selected.push_back(ops::decode_selection(layer.selection, layer.input, sparse, outputs.back().lse, workspace));
+  }
+  line["selection_us"] = time([&](size_t i) {
+    ops::decode_selection(layers[i].selection, layers[i].input, sparse, outputs[i].lse, workspace);
+  });
+  line["selected_us"] =
+      time([&](size_t i) { ops::decode_selected(layers[i].input, sparse, selected[i], outputs[i], workspace); });
   const double step =
       time([&](size_t i) { ops::sparse_decode(layers[i].input, layers[i].selection, sparse, workspace); });
   line["sparse_us"] = step;
-  line["keys_per_head"] = ops::sparse_decode(layers[0].input, layers[0].selection, sparse, workspace)
-                              .selected.counts.to(at::kDouble)
-                              .mean()
-                              .item<double>();
+  line["keys_per_head"] = selected[0].counts.to(at::kDouble).mean().item<double>();
   line["dense_TB_per_s"] = bytes / line["dense_us"].get<double>() / 1e6;
   line["speed_up"] = best / step;
   return line;

@@ -32,8 +32,9 @@ struct SelectedKeys {
 };
 
 struct DecodeOutput {
-  at::Tensor o;    ///< as q
-  at::Tensor lse;  ///< float32 [batch, query_tokens, num_heads]
+  at::Tensor o;        ///< as q
+  at::Tensor lse;      ///< float32 [batch, query_tokens, num_heads]
+  at::Tensor o_float;  ///< as q in float32: what decode_resident() hands to decode_selected()
 };
 
 struct SparseDecodeOutput {
@@ -41,24 +42,28 @@ struct SparseDecodeOutput {
   SelectedKeys selected;
 };
 
-/// Device memory of the kernels. Reused from call to call of the same shapes on one stream; grows where it is too
-/// small, so that a graph wants a first call of the same shape before it is captured.
+/// Device memory of the kernels. Reused from call to call on one stream; grows where it is too small, so that a graph
+/// wants a first call of the same shape before it is captured.
 struct DecodeWorkspace {
-  at::Tensor attention, selection, sparse;
+  at::Tensor attention, selection;
 };
 
-/// Attention of the latest tokens of each sequence: heads of kSelected attend to `selected` too. Not differentiable;
-/// the CPU runs the float64 reference. All of these throw std::invalid_argument if the arguments do not fit together.
+/// Attention of the latest tokens of each sequence, everything at once: heads of kSelected attend to `selected` too.
+/// Not differentiable; the CPU runs the float64 reference. All of these throw std::invalid_argument if the arguments
+/// do not fit together.
 DecodeOutput decode_attention(const DecodeInput& input, const AttentionPlan& plan, const SelectedKeys* selected,
                               DecodeWorkspace& workspace);
 
-/// The keys that the rules take for each query of a kSelected head whose log-sum-exp over sinks and window, among those
-/// of all heads, is in lse_local (float32 [batch, query_tokens, num_heads]).
-SelectedKeys decode_selection(const DecodeSelectionInput& selection, const DecodeInput& input,
-                              const AttentionPlan& plan, const at::Tensor& lse_local, DecodeWorkspace& workspace);
-
-/// Both in one: the keys are selected by the log-sum-exps that the attention itself finds.
+/// A whole decode step: the keys of the kSelected heads are selected by the log-sum-exps over sinks and window that the
+/// attention itself finds. On a GPU the index scores are computed beside sinks and window.
 SparseDecodeOutput sparse_decode(const DecodeInput& input, const DecodeSelectionInput& selection,
                                  const AttentionPlan& plan, DecodeWorkspace& workspace);
+
+/// The same step by step, one after the other.
+DecodeOutput decode_resident(const DecodeInput& input, const AttentionPlan& plan, DecodeWorkspace& workspace);
+SelectedKeys decode_selection(const DecodeSelectionInput& selection, const DecodeInput& input,
+                              const AttentionPlan& plan, const at::Tensor& lse_local, DecodeWorkspace& workspace);
+void decode_selected(const DecodeInput& input, const AttentionPlan& plan, const SelectedKeys& selected,
+                     DecodeOutput& output, DecodeWorkspace& workspace);
 
 }  // namespace retrosparse::ops

@@ -109,15 +109,18 @@ struct Problem {
   }
 
   struct Result {
-    Array o, lse;
+    Array o, o_float, lse;
   };
   Result empty_result() const {
-    return {Array(Dtype::kBfloat16, q.size()), Array(Dtype::kFloat32, q.size() / shape_.head_dim)};
+    return {Array(Dtype::kBfloat16, q.size()), Array(Dtype::kFloat32, q.size()),
+            Array(Dtype::kFloat32, q.size() / shape_.head_dim)};
   }
-  void run_reference(Result& result) const {
+  void run_reference(DecodePart part, Result& result) const {
     DecodeAttentionParams p = params();
+    p.part = part;
     p.q = q.data();
     p.o = result.o.data();
+    p.o_float = static_cast<float*>(result.o_float.data());
     p.lse = static_cast<float*>(result.lse.data());
     p.cache.k = k.data();
     p.cache.v = v.data();
@@ -135,24 +138,22 @@ struct Problem {
   std::vector<int32_t> page_table, selected, counts;
 };
 
-TEST(DecodeAttention, ReferenceOfADenseHeadIsThatOfAHeadThatSelectsEverything) {
-  Case shape{.modes = {kS, kD}, .query_tokens = 2, .key_counts = {90}, .window = 20, .max_selected = 90};
-  Problem problem(shape);
-  for (int64_t j = 0; j < problem.q.size(); ++j) {
-    const int64_t head = j / shape.head_dim % 2;
-    problem.q.set(j, problem.q.at(j - head * shape.head_dim));
-  }
-  for (int32_t t = 0; t < 2; ++t) {
-    problem.counts[static_cast<size_t>(t)] = 90 - 2 + t - 20 + 1 - 4;
-    std::iota(problem.selected.begin() + t * 90, problem.selected.begin() + (t + 1) * 90, 4);
-  }
-  Problem::Result result = problem.empty_result();
-  problem.run_reference(result);
-  for (int64_t j = 0; j < problem.q.size(); j += 2 * shape.head_dim) {
-    for (int64_t column = j; column < j + shape.head_dim; ++column) {
-      ASSERT_FLOAT_EQ(result.o.at(column), result.o.at(column + shape.head_dim));
-    }
-  }
+TEST(DecodeAttention, ReferencePartsMergeToTheWhole) {
+  const Case shape{.modes = {kL, kS, kD, kS},
+                   .num_key_value_heads = 2,
+                   .query_tokens = 3,
+                   .key_counts = {200, 3, 77},
+                   .window = 20,
+                   .page_size = 16};
+  const Problem problem(shape);
+  Problem::Result whole = problem.empty_result();
+  Problem::Result parts = problem.empty_result();
+  problem.run_reference(DecodePart::kAll, whole);
+  problem.run_reference(DecodePart::kResident, parts);
+  EXPECT_TRUE(parts.o.is_untouched(shape.head_dim)) << "a head of kSelected is not finished yet";
+  problem.run_reference(DecodePart::kSelected, parts);
+  testing::expect_close_lse(parts.lse, whole.lse, 1e-5);
+  testing::expect_same_up_to_rounding(parts.o, whole.o, Dtype::kBfloat16, 1);
 }
 
 TEST(DecodePlan, RangesCoverEveryIndexOnce) {
@@ -205,7 +206,6 @@ TEST(DecodePlan, FillsTheDeviceOnceWhenTheWorkIsSmall) {
   params.max_keys = 131072;
   params.window = 8192;
   params.sink_tokens = 4;
-  params.head_dim = 128;
   params.head_modes = modes.data();
   const sm90::DecodePlan plan = sm90::make_decode_plan(params, 132);
   EXPECT_LE(4 * plan.units(), 264);
@@ -225,7 +225,7 @@ class DecodeAttentionGpu : public ::testing::Test {
                                       << ", pages of " << shape.page_size << ", first count " << shape.key_counts[0]);
     const Problem problem(shape);
     Problem::Result expected = problem.empty_result();
-    problem.run_reference(expected);
+    problem.run_reference(DecodePart::kAll, expected);
 
     testing::DeviceArray q(problem.q), k(problem.k), v(problem.v);
     testing::DeviceVector<int32_t> key_counts(shape.key_counts), page_table(problem.page_table);
@@ -238,26 +238,31 @@ class DecodeAttentionGpu : public ::testing::Test {
     p.key_counts = key_counts.data();
     p.selected = selected.data();
     p.selected_counts = counts.data();
-    const auto run = [&] {
+    const auto run = [&](const std::vector<DecodePart>& parts) {
       const Problem::Result poison = problem.empty_result();
-      testing::DeviceArray o(poison.o), lse(poison.lse);
+      testing::DeviceArray o(poison.o), o_float(poison.o_float), lse(poison.lse);
       p.o = o.data();
+      p.o_float = static_cast<float*>(o_float.data());
       p.lse = static_cast<float*>(lse.data());
-      std::vector<uint8_t> bytes(sm90::decode_attention_workspace(p), 0xff);
-      std::fill_n(bytes.begin(), kDecodeCounterBytes, uint8_t{0});
-      testing::DeviceVector<uint8_t> workspace(bytes);
-      p.workspace = workspace.data();
-      EXPECT_EQ(sm90::decode_attention(p, nullptr), cudaSuccess);
-      const std::vector<uint8_t> after = workspace.fetch();
-      EXPECT_TRUE(std::all_of(after.begin(), after.begin() + kDecodeCounterBytes, [](uint8_t b) { return b == 0; }));
+      for (const DecodePart part : parts) {
+        p.part = part;
+        std::vector<uint8_t> bytes(sm90::decode_attention_workspace(p), 0xff);
+        std::fill_n(bytes.begin(), kDecodeCounterBytes, uint8_t{0});
+        testing::DeviceVector<uint8_t> workspace(bytes);
+        p.workspace = workspace.data();
+        EXPECT_EQ(sm90::decode_attention(p, nullptr), cudaSuccess);
+        const std::vector<uint8_t> after = workspace.fetch();
+        EXPECT_TRUE(std::all_of(after.begin(), after.begin() + kDecodeCounterBytes, [](uint8_t b) { return b == 0; }));
+      }
       testing::expect_close_attention(o.fetch(), expected.o);
       testing::expect_close_lse(lse.fetch(), expected.lse, 1e-4);
       return o.fetch();
     };
-    const Array first = run();
+    const Array first = run({DecodePart::kAll});
     for (int i = 0; i < reruns; ++i) {
-      ASSERT_EQ(run(), first) << "a rerun differs";
+      ASSERT_EQ(run({DecodePart::kAll}), first) << "a rerun differs";
     }
+    run({DecodePart::kResident, DecodePart::kSelected});
   }
 };
 

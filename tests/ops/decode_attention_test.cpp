@@ -53,12 +53,6 @@ struct Problem {
   DecodeSelectionInput selection;
 };
 
-at::Tensor lse_of_sinks_and_window(const DecodeInput& input, DecodeWorkspace& workspace) {
-  AttentionPlan local = kPlan;
-  std::fill(local.head_modes.begin(), local.head_modes.end(), HeadMode::kLocal);
-  return decode_attention(input, local, nullptr, workspace).lse;
-}
-
 /// What the selected keys make visible, for sequence b.
 at::Tensor visible_with(const SelectedKeys& selected, int64_t b, int64_t keys) {
   at::Tensor visible = visible_keys(kPlan, kQueryTokens, keys);
@@ -72,7 +66,7 @@ at::Tensor visible_with(const SelectedKeys& selected, int64_t b, int64_t keys) {
   return visible;
 }
 
-TEST(DecodeAttention, SparseStepAgreesWithTheFormulaAndWithItsParts) {
+TEST(DecodeAttention, StepsAgreeWithTheFormulaAndWithOneCall) {
   for (const at::Device& device : devices()) {
     for (const bool pages : {false, true}) {
       SCOPED_TRACE(::testing::Message() << device << (pages ? ", pages" : ""));
@@ -82,21 +76,23 @@ TEST(DecodeAttention, SparseStepAgreesWithTheFormulaAndWithItsParts) {
         problem.page();
       }
       DecodeWorkspace workspace;
-      const auto [output, selected] = sparse_decode(problem.input, problem.selection, kPlan, workspace);
+      DecodeOutput output = decode_resident(problem.input, kPlan, workspace);
+      const SelectedKeys selected = decode_selection(problem.selection, problem.input, kPlan, output.lse, workspace);
+      decode_selected(problem.input, kPlan, selected, output, workspace);
       const DecodeOutput whole = decode_attention(problem.input, kPlan, &selected, workspace);
+      const SparseDecodeOutput step = sparse_decode(problem.input, problem.selection, kPlan, workspace);
+      EXPECT_TRUE(step.selected.counts.equal(selected.counts));
+      EXPECT_TRUE(step.attention.o.equal(output.o)) << "the step is not what its parts are";
       EXPECT_GT(selected.counts[0].sum().item<int64_t>(), 0);
       EXPECT_EQ(selected.counts[1].sum().item<int64_t>(), 0);
       EXPECT_TRUE((selected.far_mass[1] == 0).all().item<bool>());
-      const SelectedKeys alone = decode_selection(problem.selection, problem.input, kPlan,
-                                                  lse_of_sinks_and_window(problem.input, workspace), workspace);
-      EXPECT_TRUE(alone.counts.equal(selected.counts));
       for (int64_t b = 0; b < 2; ++b) {
         const int64_t keys = problem.input.key_counts[b].item<int64_t>();
         const DecodeInput& input = contiguous.input;
         const MaskedAttention expected =
             masked_attention(input.q[b], input.k[b].narrow(0, 0, keys), input.v[b].narrow(0, 0, keys),
                              visible_with(selected, b, keys), input.softmax_scale);
-        for (const DecodeOutput* found : {&whole, &output}) {
+        for (const DecodeOutput* found : {&whole, static_cast<const DecodeOutput*>(&output), &step.attention}) {
           EXPECT_LE(norm_error(found->o[b], expected.o), kBfloat16Error);
           EXPECT_LE(norm_error(found->lse[b].transpose(0, 1), expected.lse), 1e-4);
         }
@@ -110,7 +106,8 @@ TEST(DecodeAttention, SelectionKeepsToFloorAndCap) {
     Problem problem(device);
     problem.selection.rules = {{0.0f, 8, 64}, {1.0f, 0, 32}};
     DecodeWorkspace workspace;
-    const SelectedKeys selected = sparse_decode(problem.input, problem.selection, kPlan, workspace).selected;
+    const DecodeOutput output = decode_resident(problem.input, kPlan, workspace);
+    const SelectedKeys selected = decode_selection(problem.selection, problem.input, kPlan, output.lse, workspace);
     EXPECT_TRUE((selected.counts[0].select(1, 0) == 8).all().item<bool>()) << device;
     EXPECT_TRUE((selected.counts[0].select(1, 1) == 32).all().item<bool>()) << device;
   }
@@ -121,20 +118,18 @@ TEST(DecodeAttention, RejectsWhatDoesNotFit) {
   DecodeWorkspace workspace;
   Problem problem = good;
   problem.input.q = at::zeros({2, 9, 4, 64}, good.input.q.options());
-  expect_rejected([&] { sparse_decode(problem.input, problem.selection, kPlan, workspace); }, "query_tokens (1 to 8)");
+  expect_rejected([&] { decode_resident(problem.input, kPlan, workspace); }, "query_tokens (1 to 8)");
   problem = good;
   problem.input.max_keys = kTokens + 1;
-  expect_rejected([&] { sparse_decode(problem.input, problem.selection, kPlan, workspace); },
-                  "max_keys: expected 2 to 500");
+  expect_rejected([&] { decode_resident(problem.input, kPlan, workspace); }, "max_keys: expected 2 to 500");
   problem = good;
   problem.input.key_counts = good.input.key_counts.to(at::kLong);
-  expect_rejected([&] { sparse_decode(problem.input, problem.selection, kPlan, workspace); },
-                  "key_counts: expected Int [2]");
+  expect_rejected([&] { decode_resident(problem.input, kPlan, workspace); }, "key_counts: expected Int [2]");
   expect_rejected([&] { decode_attention(good.input, kPlan, nullptr, workspace); }, "selected");
   problem = good;
   problem.selection.rules.pop_back();
-  const at::Tensor lse = lse_of_sinks_and_window(good.input, workspace);
-  expect_rejected([&] { decode_selection(problem.selection, good.input, kPlan, lse, workspace); },
+  const DecodeOutput output = decode_resident(good.input, kPlan, workspace);
+  expect_rejected([&] { decode_selection(problem.selection, good.input, kPlan, output.lse, workspace); },
                   "rules: expected 2 of them, found 1");
 }
 

@@ -23,13 +23,22 @@ struct KeyValueCache {
   int32_t page_size = 0;  ///< tokens in a page, a power of two
 };
 
+/// Which keys a call attends to. Selection needs the log-sum-exp of sinks and window, so a step with heads of kSelected
+/// is usually kResident, the selection, kSelected.
+enum class DecodePart : uint8_t {
+  kAll,       ///< everything, in one launch
+  kResident,  ///< all but the selected keys; heads of kSelected leave `o_float` and `lse` of their sinks and window
+  kSelected,  ///< heads of kSelected only: their selected keys, merged with the `o_float` and `lse` of kResident
+};
+
 /// Attention of each sequence's latest query_tokens tokens, whose keys and values are in the cache already:
 ///   o[b, t, h] = sum_n softmax_n(softmax_scale * q[b, t, h] . k[b, n, g]) v[b, n, g]
 /// over the keys that head h's mode makes visible to the query at position key_counts[b] - query_tokens + t.
 struct DecodeAttentionParams {
-  const void* q = nullptr;  ///< [batch, query_tokens, num_heads, head_dim] of dtype, contiguous
-  void* o = nullptr;        ///< as q
-  float* lse = nullptr;     ///< [batch, query_tokens, num_heads]: log sum_n exp(...); may be null
+  const void* q = nullptr;   ///< [batch, query_tokens, num_heads, head_dim] of dtype, contiguous
+  void* o = nullptr;         ///< as q
+  float* o_float = nullptr;  ///< as q in float32; only heads of kSelected, only kResident (out) and kSelected (in)
+  float* lse = nullptr;      ///< [batch, query_tokens, num_heads]: log sum_n exp(...); may be null with kAll
   KeyValueCache cache;
   const int32_t* key_counts = nullptr;  ///< [batch], each query_tokens to max_keys: tokens in the cache
 
@@ -40,14 +49,15 @@ struct DecodeAttentionParams {
   int32_t head_dim = 0;
   int32_t max_keys = 0;  ///< what key_counts may reach while this launch (or the graph it is captured in) is used
   Dtype dtype = Dtype::kBfloat16;
+  DecodePart part = DecodePart::kAll;
   float softmax_scale = 0;  ///< greater than 0
 
   const HeadMode* head_modes = nullptr;  ///< [num_heads], host memory
   int32_t sink_tokens = 0;               ///< 0 or more
   int32_t window = 0;                    ///< 1 or more, the query itself included
 
-  /// Only for heads of kSelected (there are R, ascending): the keys selected for a query, each once, none of them a
-  /// sink or inside the query's own window. sparse_decode() selects them itself.
+  /// Only for heads of kSelected (there are R, ascending) and not with kResident: the keys selected for a query, each
+  /// once, none of them a sink or inside the query's own window.
   const int32_t* selected = nullptr;         ///< [batch, query_tokens, R, max_selected]
   const int32_t* selected_counts = nullptr;  ///< [batch, query_tokens, R], each 0 to max_selected
   int32_t max_selected = 0;
@@ -59,7 +69,7 @@ struct DecodeAttentionParams {
 inline constexpr size_t kDecodeCounterBytes = 1 << 16;
 
 namespace reference {
-/// In float64 from the rounded inputs; all pointers are host memory, `workspace` is not used.
+/// Everything, in float64 from the rounded inputs; all pointers are host memory, `workspace` is not used.
 void decode_attention(const DecodeAttentionParams& params);
 }  // namespace reference
 
