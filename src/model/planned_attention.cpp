@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "model/dense_attention.h"
+#include "ops/prefill_attention.h"
 
 namespace retrosparse {
 namespace {
@@ -47,6 +48,25 @@ PartialAttention attend_one_local(const at::Tensor& q, const at::Tensor& k, cons
   return merge(attend(q, k.narrow(0, 0, num_sinks), v.narrow(0, 0, num_sinks), scale), near);
 }
 
+// The plan of a layer whose local heads all have the same window.
+std::optional<ops::AttentionPlan> common_plan(const HeadWindows& windows) {
+  ops::AttentionPlan plan;
+  std::optional<LocalWindow> common;
+  for (const std::optional<LocalWindow>& view : windows) {
+    plan.head_modes.push_back(view ? kernels::HeadMode::kLocal : kernels::HeadMode::kDense);
+    if (view && common && !(*view == *common)) {
+      return std::nullopt;
+    }
+    common = view ? view : common;
+  }
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  if (common) {
+    plan.sink_tokens = static_cast<int32_t>(std::min(common->sink_tokens, kMost));
+    plan.window = static_cast<int32_t>(std::min(common->window, kMost));
+  }
+  return plan;
+}
+
 }  // namespace
 
 PartialAttention attend_local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
@@ -57,6 +77,11 @@ PartialAttention attend_local(const at::Tensor& q, const at::Tensor& k, const at
   }
   if (num_new == 1) {
     return attend_one_local(q, k, v, scale, view);
+  }
+  if (ops::serves_prefill(q)) {
+    const HeadWindows every_head(static_cast<size_t>(q.size(1)), view);
+    const ops::AttentionOutput result = ops::prefill_attention({q, k, v, scale, {}}, *common_plan(every_head));
+    return {result.o, result.lse.t()};
   }
   const int64_t block = rows_per_block(view.window);
   const at::TensorOptions positions = q.options().dtype(at::kLong).requires_grad(false);
@@ -96,6 +121,7 @@ PlannedAttention::Layer PlannedAttention::plan_layer(const HeadWindows& windows,
                                                      at::Device device) {
   const int64_t num_heads = static_cast<int64_t>(windows.size()), group_size = num_heads / num_key_value_heads;
   Layer layer;
+  layer.in_one_launch = common_plan(windows);
   for (int64_t group = 0; group < num_key_value_heads; ++group) {
     std::vector<HeadSet> of_group;  // this group's heads by view
     for (int64_t head = group * group_size; head < (group + 1) * group_size; ++head) {
@@ -135,6 +161,9 @@ PlannedAttention::Layer PlannedAttention::plan_layer(const HeadWindows& windows,
 
 at::Tensor PlannedAttention::forward(const AttentionInput& input) {
   const Layer& layer = layers_.at(static_cast<size_t>(input.layer));
+  if (layer.in_one_launch && ops::serves_prefill(input.q)) {
+    return ops::prefill_attention({input.q, input.k, input.v, input.scale, {}}, *layer.in_one_launch).o;
+  }
   std::vector<at::Tensor> outs;
   for (const HeadSet& set : layer.sets) {
     const at::Tensor q = set.head_index.defined() ? input.q.index_select(1, set.head_index) : input.q;

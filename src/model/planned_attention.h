@@ -7,6 +7,7 @@
 
 #include "model/attend.h"
 #include "model/attention.h"
+#include "ops/attention_plan.h"
 
 namespace retrosparse {
 
@@ -22,7 +23,8 @@ struct LocalWindow {
 using HeadWindows = std::vector<std::optional<LocalWindow>>;
 
 /// Attention of T new queries [T, H, D] over S keys [S, K, D], the new tokens' last, within `view`. Time and memory
-/// T x (window + sink_tokens), not T x S. Differentiable in `out` (T > 1).
+/// T x (window + sink_tokens), not T x S. Differentiable in `out` (T > 1). Uses ops::prefill_attention where its kernel
+/// can run, else blocks of rows with a mask.
 PartialAttention attend_local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                               LocalWindow view);
 
@@ -46,6 +48,7 @@ class PlannedAttention : public Attention {
   };
   struct Layer {
     std::vector<HeadSet> sets;
+    std::optional<ops::AttentionPlan> in_one_launch;  // where all windows of the layer are equal
     at::Tensor position_of_head;  // int64 [H]: where head h stands when the sets' outputs are concatenated
   };
   static Layer plan_layer(const HeadWindows& windows, int64_t num_key_value_heads, at::Device device);

@@ -74,6 +74,15 @@ void check(cudaError_t status, std::string_view operation) {
   }
   throw error;
 }
+
+bool is_hopper(at::Device device) {
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device.index()), "a device query");
+    return value;
+  };
+  return attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
+}
 #endif
 
 }  // namespace retrosparse::ops

@@ -39,6 +39,9 @@ bool needs_gradient(const at::Tensor& tensor);
 /// Throws Error, naming the operation, if a kernel could not be launched.
 void check(cudaError_t status, std::string_view operation);
 
+/// Whether the device has compute capability 9.0, which the kernels of kernels/sm90 are made for.
+bool is_hopper(at::Device device);
+
 /// Calls launch(stream) with `device` current and its current stream.
 template <class Launch>
 void launch_on(at::Device device, std::string_view operation, const Launch& launch) {

@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "model/dense_attention.h"
 #include "model/generate.h"
 #include "model/plain_attention.h"
@@ -46,6 +48,30 @@ TEST_F(Gpu, AttentionOfEveryKindEqualsTheDefinition) {
             << c.dtype << ", " << num_queries << " queries, window " << view.window;
         EXPECT_LT(max_difference(got.lse.cpu(), lse), c.tolerance)
             << c.dtype << ", " << num_queries << " queries, window " << view.window;
+      }
+    }
+  }
+}
+
+TEST_F(Gpu, PlannedHeadsInOneLaunchEqualTheirOwnDefinition) {
+  const at::TensorOptions options = at::TensorOptions().device(at::kCUDA).dtype(at::kBFloat16);
+  const LocalWindow local{4, 70};
+  const std::vector<HeadWindows> windows = {{local, std::nullopt, local, local, std::nullopt, local}};
+  for (const int64_t head_dim : {64, 128}) {
+    for (const int64_t num_queries : {2, 129, 700}) {
+      const at::Tensor q = at::randn({num_queries, 6, head_dim}, options), k = at::randn({700, 2, head_dim}, options),
+                       v = at::randn({700, 2, head_dim}, options);
+      const double scale = 1 / std::sqrt(static_cast<double>(head_dim));
+      PlannedAttention planned(windows, 2, at::kCUDA);
+      const at::Tensor got = planned.forward({0, 700 - num_queries, scale, q, k, q, k, v}).cpu();
+      for (int64_t head = 0; head < 6; ++head) {
+        const bool is_local = windows[0][static_cast<size_t>(head)].has_value();
+        const at::Tensor visible =
+            visible_keys(num_queries, 700, is_local ? local.window : 700, is_local ? local.sink_tokens : 0);
+        const auto one = [](const at::Tensor& tensor, int64_t which) { return tensor.narrow(1, which, 1).cpu(); };
+        const at::Tensor expected = plain_attention(one(q, head), one(k, head / 3), one(v, head / 3), scale, visible);
+        EXPECT_LT(max_difference(one(got, head), expected), 2e-2)
+            << "head " << head << " of " << head_dim << " dimensions, " << num_queries << " queries";
       }
     }
   }
