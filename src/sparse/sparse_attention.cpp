@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "sparse/fused_tiles.h"
 #include "sparse/tile_attention.h"
 
 namespace retrosparse {
@@ -194,9 +195,11 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
   std::vector<at::Tensor> outs;
   if (sparse_row > 0) {
     const AttentionInput rows = rows_of(input, 0, sparse_row);
-    outs.push_back(prefill_.mode == PrefillMode::kDense
-                       ? dense_prefill_.forward(rows)
-                       : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
+    outs.push_back(
+        prefill_.mode == PrefillMode::kDense ? dense_prefill_.forward(rows)
+        : serves_tiles(rows, layer)
+            ? attend_by_tiles(rows, layer, keys_of(rows), model_.plan.local, prefill_.tile_share, tile_counts_)
+            : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }
   if (sparse_row < num_new) {
     const AttentionInput rows = rows_of(input, sparse_row, num_new - sparse_row);

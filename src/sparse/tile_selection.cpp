@@ -41,6 +41,16 @@ void hide_near_keys(const at::Tensor& scores, LocalWindow local, int64_t first_r
 
 }  // namespace
 
+int64_t far_tiles(int64_t first_position, int64_t num_queries, LocalWindow local) {
+  const int64_t end = first_position + num_queries;
+  int64_t tiles = 0;
+  for (int64_t row = first_position; row < end; row = (row / kQueryTile + 1) * kQueryTile) {
+    const int64_t far_end = std::min((row / kQueryTile + 1) * kQueryTile, end) - local.window;
+    tiles += far_end <= local.sink_tokens ? 0 : tiles_of(far_end) - local.sink_tokens / kKeyTile;
+  }
+  return tiles;
+}
+
 SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& input, LocalWindow local,
                            double tile_share) {
   const int64_t num_heads = input.index_queries.size(0), num_queries = input.index_queries.size(1);
@@ -73,11 +83,9 @@ SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& 
     selected.select(1, row / kQueryTile - first_tile)
         .narrow(-1, 0, num_tiles)
         .logical_or_(best.gt(threshold.unsqueeze(-1)).any(1));
-    if (row + rows == tile_end) {
-      tiles.counts.far += num_heads * (num_tiles - local.sink_tokens / kKeyTile);
-    }
   }
   tiles.selected = selected.cpu();
+  tiles.counts.far = num_heads * far_tiles(tiles.first_position, num_queries, local);
   tiles.counts.computed = tiles.selected.sum().item<int64_t>();
   return tiles;
 }

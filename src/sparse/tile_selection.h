@@ -24,6 +24,10 @@ struct TileCounts {
   double density() const { return far == 0 ? 0 : static_cast<double>(computed) / static_cast<double>(far); }
 };
 
+/// Key tiles with a far key, over the query tiles of `num_queries` queries from `first_position` on: what a head that
+/// selects none of them saves.
+int64_t far_tiles(int64_t first_position, int64_t num_queries, LocalWindow local);
+
 /// What the choice for n queries is made from; S keys, the last of them the last query's own, R heads.
 struct TileSelectionInput {
   at::Tensor index_queries;  ///< float32 [R, n, r]: LayerIndexer::queries
