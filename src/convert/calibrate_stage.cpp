@@ -33,6 +33,9 @@ Report::SelectionPoint shown(const CurvePoint& point) {
   result.kl = point.kl();
   result.far_tokens = point.far_tokens();
   result.accuracy = point.accuracy();
+  for (const auto& [task, scores] : point.by_task) {
+    result.tasks.push_back({task, scores.rows, scores.kl / static_cast<double>(scores.rows)});
+  }
   return result;
 }
 

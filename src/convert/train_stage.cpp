@@ -10,7 +10,7 @@
 namespace retrosparse {
 namespace {
 
-constexpr int64_t kMeasuredDocuments = 4;
+constexpr int64_t kMeasuredDocuments = 9;  // each of the default tasks once
 constexpr int64_t kMeasuredRows = 512;
 
 Indexer starting_index(const HeadPlan& plan, const Workspace& workspace) {

@@ -30,6 +30,12 @@ struct Sums {
 
   double per_row(double sum) const { return sum / static_cast<double>(against_dense.rows); }
   double accuracy() const { return per_row(static_cast<double>(against_dense.correct)); }
+
+  // Of a retrieval head and row; nothing where nothing picks.
+  std::optional<double> far_tokens() const {
+    const SelectionCounts picked = total(counts);
+    return picked.rows > 0 ? std::optional(picked.mean()) : std::nullopt;
+  }
 };
 
 using VariantSums = Report::Variants<Sums>;
@@ -85,9 +91,7 @@ Report::Measurement measured(const Sums& all, const std::vector<double>& accurac
   result.nll = nll;
   result.kl_dense = all.per_row(all.against_dense.kl);
   result.kl_plan = all.per_row(all.against_plan.kl);
-  if (const SelectionCounts counts = total(all.counts); counts.rows > 0) {
-    result.far_tokens = counts.mean();
-  }
+  result.far_tokens = all.far_tokens();
   return result;
 }
 
@@ -141,8 +145,14 @@ void run_validate(Workspace& workspace) {
     result.length = recipe.context_length;
     result.samples = recipe.validate.samples;
     result.rows = sums.dense.against_dense.rows;
-    for_variants([](std::optional<double>& value, const Sums& part) { value = part.accuracy(); }, result.accuracy,
-                 sums);
+    for_variants(
+        [](std::optional<double>& accuracy, std::optional<double>& kl, std::optional<double>& far_tokens,
+           const Sums& part) {
+          accuracy = part.accuracy();
+          kl = part.per_row(part.against_plan.kl);
+          far_tokens = part.far_tokens();
+        },
+        result.accuracy, result.kl_plan, result.far_tokens, sums);
   }
   progress.finish();
   for_variants(

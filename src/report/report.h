@@ -65,6 +65,13 @@ struct Report {
     std::vector<HeadLoss> heads;      ///< every retrieval head, or none
   };
 
+  /// What one way of picking far tokens costs in one task.
+  struct TaskKl {
+    std::string task;
+    int64_t rows = 0;
+    double kl = 0;  ///< KL(dense retrieval heads || this), mean over the rows
+  };
+
   /// What one way of picking far tokens keeps and costs, over the calibration rows.
   struct SelectionPoint {
     std::string rule;                   ///< "top_p", "top_k", "paper", or "oracle": the top k by the true scores
@@ -75,6 +82,7 @@ struct Report {
     double kl = 0;                      ///< KL(dense retrieval heads || this), mean over the rows
     double far_tokens = 0;              ///< picked by a head for a row, mean
     double accuracy = 0;                ///< share of the rows whose likeliest token is right
+    std::vector<TaskKl> tasks;          ///< the same KL, task by task
   };
 
   /// The curve of every selection rule, and what calibration chose from it.
@@ -141,7 +149,9 @@ struct Report {
     std::string task;
     int64_t length = 0;  ///< tokens of a sample
     int64_t samples = 0, rows = 0;
-    Variants<std::optional<double>> accuracy;  ///< share of the label rows whose likeliest token is right
+    Variants<std::optional<double>> accuracy;    ///< share of the label rows whose likeliest token is right
+    Variants<std::optional<double>> kl_plan;     ///< KL(plan || this), a label row
+    Variants<std::optional<double>> far_tokens;  ///< read by a retrieval head for a row, mean
   };
 
   struct Validation {

@@ -67,6 +67,14 @@ void visit_fields(std::type_identity<Report::Training>, Visit&& visit) {
 }
 
 template <typename Visit>
+void visit_fields(std::type_identity<Report::TaskKl>, Visit&& visit) {
+  using Kl = Report::TaskKl;
+  visit("task", &Kl::task);
+  visit("rows", &Kl::rows);
+  visit("kl", &Kl::kl);
+}
+
+template <typename Visit>
 void visit_fields(std::type_identity<Report::SelectionPoint>, Visit&& visit) {
   using Point = Report::SelectionPoint;
   visit("rule", &Point::rule);
@@ -77,6 +85,7 @@ void visit_fields(std::type_identity<Report::SelectionPoint>, Visit&& visit) {
   visit("kl", &Point::kl);
   visit("far_tokens", &Point::far_tokens);
   visit("accuracy", &Point::accuracy);
+  visit("tasks", &Point::tasks);
 }
 
 template <typename Visit>
@@ -157,6 +166,8 @@ void visit_fields(std::type_identity<Report::TaskResult>, Visit&& visit) {
   visit("samples", &Result::samples);
   visit("rows", &Result::rows);
   visit("accuracy", &Result::accuracy);
+  visit("kl_plan", &Result::kl_plan);
+  visit("far_tokens", &Result::far_tokens);
 }
 
 template <typename Visit>

@@ -10,7 +10,7 @@ SelectionCurve measure_selections(const Model& model, const SparseModel& sparse,
                                   const std::vector<SelectionSettings>& selections, int64_t chunk) {
   SelectionCurve curve;
   for (const SelectionSettings& selection : selections) {
-    curve.points.push_back({selection, {}, {}});
+    curve.points.push_back({selection, {}, {}, {}});
   }
   Progress progress("measure selections", num_samples * static_cast<int64_t>(selections.size()), "runs");
   for (int64_t index = 0; index < num_samples; ++index) {
@@ -21,7 +21,9 @@ SelectionCurve measure_selections(const Model& model, const SparseModel& sparse,
     curve.dense_retrieval.add(score_rows(reference, scored.labels.targets));
     for (CurvePoint& point : curve.points) {
       const at::Tensor logits = prefilled.with_selection(point.selection, &point.counts);
-      point.scores.add(score_rows(logits, scored.labels.targets, reference));
+      const LabelScores scores = score_rows(logits, scored.labels.targets, reference);
+      point.scores.add(scores);
+      point.by_task[scored.name].add(scores);
       progress.advance();
     }
   }

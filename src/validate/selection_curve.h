@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,9 @@ struct ScoredSample {
 /// What one selection costs and keeps, over the label rows of all samples.
 struct CurvePoint {
   SelectionSettings selection;
-  LabelScores scores;  ///< kl: against the model with dense retrieval heads
-  HeadCounts counts;   ///< far tokens of each retrieval head
+  LabelScores scores;                          ///< kl: against the model with dense retrieval heads
+  HeadCounts counts;                           ///< far tokens of each retrieval head
+  std::map<std::string, LabelScores> by_task;  ///< parts of `scores`
   double kl() const { return scores.kl / static_cast<double>(scores.rows); }  ///< nats a row
   double accuracy() const { return static_cast<double>(scores.correct) / static_cast<double>(scores.rows); }
   double far_tokens() const { return total(counts).mean(); }  ///< a head and row

@@ -21,10 +21,17 @@ function cell(text, best) {
     text, best ? spoken(" (best)") : null);
 }
 
-function comparisonRow(name, values, shown, better) {
+function comparisonRow(name, values, shown, better, remarks = []) {
   const best = better ? bestOf(values, shown, better) : values.map(() => false);
   return html("tr", {}, html("th", { scope: "row" }, name),
-    values.map((value, index) => cell(shown(value), best[index])));
+    values.map((value, index) => cell([shown(value), remarks[index]], best[index])));
+}
+
+/** What picking cost in a task: nothing to say about the models that do not pick. */
+function pickingRemark(task, key) {
+  const { [key]: kl } = task.kl_plan, { [key]: tokens } = task.far_tokens;
+  return known(kl) && known(tokens)
+    ? html("small", {}, `KL ${decimal(kl)}, ${plural(Math.round(tokens), "token")}`) : null;
 }
 
 /** Tasks and totals by model; the best of each row is marked. */
@@ -33,7 +40,8 @@ function comparisonTable({ variants, tasks }, model) {
   const taskName = (task) => [html("code", {}, task.task),
     html("small", {}, `${plural(task.samples, "sample")}, ${plural(task.rows, "row")}, ${count(task.length)} tokens`)];
   const taskRows = tasks.map((task) => comparisonRow(taskName(task),
-    shownVariants.map(({ key }) => task.accuracy[key]), percent, Math.max));
+    shownVariants.map(({ key }) => task.accuracy[key]), percent, Math.max,
+    shownVariants.map(({ key }) => pickingRemark(task, key))));
   const total = (name, remark, field, shown, better) => {
     const values = shownVariants.map(({ key }) => (variants[key] ? field(variants[key]) : undefined));
     return values.some(known) ? comparisonRow([name, html("small", {}, remark)], values, shown, better) : null;
