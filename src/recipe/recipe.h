@@ -52,7 +52,7 @@ struct Recipe {
   struct Index {
     int64_t index_dim = 16;
     IndexInitialization initialization = IndexInitialization::kRope;
-    double noise = 0.02;
+    double noise = 0;
   };
   struct Train {
     int64_t steps = 600;
