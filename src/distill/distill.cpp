@@ -6,6 +6,8 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <functional>
 
 #include "base/error.h"
@@ -58,11 +60,11 @@ ModelWeights as_dtype(const ModelWeights& weights, at::ScalarType dtype) {
   return copy;
 }
 
-// KL(teacher || student) over the teacher's tokens, mean over the rows.
+// KL(teacher || student) over the teacher's tokens, sum over the rows.
 at::Tensor loss_of(const at::Tensor& logits, const TeacherRows& teacher) {
   const at::Tensor expected = at::log_softmax(teacher.logits, -1);
   const at::Tensor said = at::log_softmax(logits.gather(-1, teacher.ids), -1);
-  return (expected.exp() * (expected - said)).sum(-1).mean();
+  return (expected.exp() * (expected - said)).sum();
 }
 
 }  // namespace
@@ -96,11 +98,12 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
     parameters.push_back(tensor);
   }
   AdamW optimizer(std::move(parameters), options.adamw);
-  const double share = 1.0 / static_cast<double>(options.documents_per_step);
-  const auto learn = [&](const Sample& sample, int64_t document) {
+  // Every label row weighs the same, in whatever document it is: most tasks have few of them.
+  const double share = 1.0 / static_cast<double>(options.documents_per_step * teacher.label_rows());
+  const auto learn = [&](const Sample& sample, int64_t document, std::array<double, 2>& sums) {
     const LabelRows labels = distillation_rows(sample, sparse.plan.local, teacher.label_rows());
     if (labels.rows.empty()) {
-      return 0.0;
+      return;
     }
     const at::AutoGradMode with_gradients(true);
     const Model student(config, as_dtype(weights, options.compute_dtype));
@@ -111,12 +114,13 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
     const at::Tensor loss =
         loss_of(student.logits(hidden.index_select(0, rows)), teacher.read(document, hidden.device()));
     loss.mul(share).backward();
-    return loss.item<double>() * share;
+    sums[0] += loss.item<double>();
+    sums[1] += static_cast<double>(labels.rows.size());
   };
   return loop.run(optimizer, data, group, [&](int64_t step) -> nlohmann::ordered_json {
-    double loss = 0;
+    std::array<double, 2> sums{};  // of the loss and of the rows
     for (int64_t place = group.rank(); place < options.documents_per_step; place += group.world_size()) {
-      loss += learn(data.next(), step * options.documents_per_step + place);
+      learn(data.next(), step * options.documents_per_step + place, sums);
     }
     for (const at::Tensor& parameter : optimizer.parameters()) {
       if (!parameter.grad().defined()) {
@@ -124,11 +128,14 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
       }
       group.all_reduce_sum(parameter.grad());
     }
-    const at::Tensor total = at::full({}, loss, at::TensorOptions(group.device()).dtype(at::kFloat));
-    group.all_reduce_sum(total);
+    at::Tensor totals = at::tensor(at::ArrayRef<double>(sums), at::kDouble).to(group.device());
+    group.all_reduce_sum(totals);
+    totals = totals.cpu();
+    const double rows = std::max(totals[1].item<double>(), 1.0);  // no document of the step may have any
     const double learning_rate = options.learning_rate * warmup_constant(step, options.warmup);
     const double gradient_norm = optimizer.step(learning_rate);
-    return {{"loss", total.item<double>()}, {"learning_rate", learning_rate}, {"gradient_norm", gradient_norm}};
+    return {
+        {"loss", totals[0].item<double>() / rows}, {"learning_rate", learning_rate}, {"gradient_norm", gradient_norm}};
   });
 }
 

@@ -22,9 +22,9 @@ struct DistillOptions {
 };
 
 /// Stage 2 of arXiv 2605.16928: the projections stay fixed, all weights of the model learn to say, with sparse
-/// attention, what the dense model says: KL over the teacher's likeliest tokens at each document's label rows. AdamW,
-/// warm-up, then constant. `weights` (float32) holds the start and receives the result; `data` gives the documents that
-/// `teacher` was asked about, from the beginning.
+/// attention, what the dense model says: KL over the teacher's likeliest tokens at each document's label rows, all of
+/// which weigh the same. AdamW, warm-up, then constant. `weights` (float32) holds the start and receives the result;
+/// `data` gives the documents that `teacher` was asked about, from the beginning.
 ///
 /// Writes into `folder`: metrics.jsonl {"step", "loss", ...} and state/, see TrainingLoop. Throws Error as that does.
 TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const SparseModel& sparse,
