@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/tensor_info.h"
 
 namespace retrosparse {
 namespace {
@@ -28,7 +29,7 @@ void load_index(const std::map<std::string, at::Tensor>& stored, const std::stri
           .file(file)
           .tensor(name)
           .expected("floating-point numbers")
-          .found(c10::toString(tensor.scalar_type()));
+          .found(std::string(*dtype_name(tensor.scalar_type())));
     }
     if (!at::isfinite(tensor.to(at::kFloat)).all().item<bool>()) {
       throw Error("not an index tensor").file(file).tensor(name).expected("finite numbers").found("NaN or infinity");
@@ -100,7 +101,7 @@ void match_index(const Checkpoint& checkpoint, const Indexer& indexer, TensorMat
                                 .file((checkpoint.dir() / checkpoint.file_of(name)).string())
                                 .tensor(name)
                                 .expected("floating-point numbers " + shape_text(tensor.sizes()))
-                                .found(fmt::format("{} {}", c10::toString(info.dtype), shape_text(info.shape))));
+                                .found(fmt::format("{} {}", *dtype_name(info.dtype), shape_text(info.shape))));
     }
   }
   for (const std::string& name : checkpoint.names()) {

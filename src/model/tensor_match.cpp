@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "checkpoint/tensor_info.h"
 
 namespace retrosparse {
 namespace {
@@ -49,7 +50,7 @@ std::optional<Error> problem_with(const Checkpoint& checkpoint, const std::strin
         .file(file)
         .tensor(name)
         .expected("bfloat16, float16, float32 or float64")
-        .found(c10::toString(info.dtype));
+        .found(std::string(*dtype_name(info.dtype)));
   }
   if (at::IntArrayRef(info.shape) != shape) {
     return Error("wrong shape for this config.json")

@@ -64,7 +64,7 @@ def broken_tensors(model, change):
 
 @pytest.mark.parametrize("change, says", [
     (lambda tensors: tensors.update({NORM: torch.zeros(255, dtype=torch.bfloat16)}), ["[256]", "[255]"]),
-    (lambda tensors: tensors.update({NORM: torch.zeros(256, dtype=torch.int8)}), ["Char", "float32"]),
+    (lambda tensors: tensors.update({NORM: torch.zeros(256, dtype=torch.int8)}), ["I8", "float32"]),
     (lambda tensors: tensors.pop(NORM), ["missing"]),
 ])
 def test_wrong_tensors(retrosparse, model, change, says):
