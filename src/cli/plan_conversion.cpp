@@ -113,14 +113,19 @@ ordered_json total_json(const Total& total) {
           {"fits", total.fits}};
 }
 
+// Where nothing is computed the rest counts, which is not predicted.
+std::string time_text(double seconds) {
+  return seconds < 0.1 ? "< 0.1 s" : seconds_text(seconds);
+}
+
 std::string stages_text(const std::vector<StageCost>& stages) {
   Table table({"stage", "tokens", "computed", "time", "peak memory", "where it peaks"});
   for (const StageCost& stage : stages) {
-    table.add({stage.name, format_count(stage.tokens), flops_text(stage.flops), seconds_text(stage.seconds),
+    table.add({stage.name, format_count(stage.tokens), flops_text(stage.flops), time_text(stage.seconds),
                format_bytes(stage.peak_bytes), stage.peak_at});
   }
   const Total total = total_of(stages);
-  table.add({"all", format_count(total.tokens), flops_text(total.flops), seconds_text(total.seconds),
+  table.add({"all", format_count(total.tokens), flops_text(total.flops), time_text(total.seconds),
              format_bytes(total.peak_bytes), ""});
   return table.text();
 }
@@ -189,7 +194,7 @@ void run_conversion_plan(const std::string& model, const ConversionArguments& ar
   if (!elsewhere.empty()) {
     Table table({"elsewhere", "time", "peak memory", "of", "fits"});
     for (const Elsewhere& other : elsewhere) {
-      table.add({other.gpu->name, seconds_text(other.total.seconds), format_bytes(other.total.peak_bytes),
+      table.add({other.gpu->name, time_text(other.total.seconds), format_bytes(other.total.peak_bytes),
                  fmt::format("{:.0f} GB", other.gpu->memory_bytes / 1e9), other.total.fits ? "yes" : "no"});
     }
     text += table.text() + "\n";

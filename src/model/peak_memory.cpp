@@ -1,6 +1,7 @@
 #include "model/peak_memory.h"
 
 #include <ATen/DeviceAccelerator.h>
+#include <malloc.h>
 
 #include <fstream>
 #include <string>
@@ -29,6 +30,7 @@ void restart_peak_memory(at::Device device) {
     }
     return;
   }
+  ::malloc_trim(0);                             // what was freed counts no longer
   std::ofstream("/proc/self/clear_refs") << 5;  // sets VmHWM to what is resident now: proc(5)
 }
 

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "plan/cost.h"
 #include "plan/memory.h"
-#include "plan/report.h"
+#include "plan/stage_builder.h"
 #include "plan/work.h"
 
 namespace retrosparse {
@@ -20,61 +19,6 @@ double as_double(int64_t value) {
 double paper_picks(const ConversionPlan& plan) {
   return as_double(plan.recipe.context_length);
 }
-
-/// Puts a stage's cost together: what runs how often, what is held all the time, and the moments that may be its peak.
-class StageBuilder {
- public:
-  StageBuilder(std::string name, const ConversionPlan& plan) : plan_(plan) {
-    cost_.name = std::move(name);
-    held_.add("the program, before a model is loaded", plan.machine.base_bytes);
-  }
-
-  StageBuilder& runs(double times, const Effort& effort) {
-    cost_.flops += times * (effort.product_flops + effort.float32_flops);
-    cost_.bytes += times * effort.bytes;
-    cost_.launches += times * effort.launches;
-    cost_.seconds += times * effort.seconds(plan_.machine);
-    return *this;
-  }
-  StageBuilder& reads(double tokens) {
-    cost_.tokens += tokens;
-    return *this;
-  }
-  StageBuilder& holds(const std::string& what, double bytes) {
-    held_.add(what, bytes);
-    return *this;
-  }
-  StageBuilder& holds_models(int count) {
-    return holds(count == 1 ? "weights" : "weights of the dense and of the trained model", count * weight_bytes(plan_));
-  }
-  // The library of matrix products keeps scratch for each thread that calls it; backward has one of its own.
-  StageBuilder& multiplies(int threads = 1) {
-    return holds("scratch of matrix products", threads * plan_.machine.product_scratch_bytes);
-  }
-  StageBuilder& may_peak_at(const Moment& moment) {
-    if (moment.bytes() > peak_.bytes()) {
-      peak_ = moment;
-    }
-    return *this;
-  }
-  StageBuilder& depends_on(std::string assumption) {
-    cost_.assumption = std::move(assumption);
-    return *this;
-  }
-  StageCost build() {
-    cost_.peak_at = peak_.name;
-    held_.add(peak_);
-    cost_.peak_bytes = held_.bytes();
-    cost_.terms = held_.terms;
-    cost_.fits = cost_.peak_bytes <= kUsableMemory * plan_.machine.memory_bytes;
-    return cost_;
-  }
-
- private:
-  const ConversionPlan& plan_;
-  StageCost cost_;
-  Moment held_, peak_;
-};
 
 double context(const ConversionPlan& plan) {
   return as_double(plan.recipe.context_length);
@@ -103,7 +47,7 @@ int models_at_the_end(const ConversionPlan& plan) {
 
 StageCost plan_profile(const ConversionPlan& plan) {
   StageBuilder stage("profile", plan);
-  stage.holds_models(1).multiplies();
+  stage.holds_models(1).multiplies(1);
   const double documents = as_double(plan.recipe.profile.documents);
   stage.reads(documents * context(plan)).runs(documents, prefill(plan, /*all_dense=*/true));
   may_peak_in_prefill(stage, plan, cache_memory(plan, context(plan), /*index=*/false), HeadsAttend::kDense);
@@ -114,15 +58,13 @@ StageCost plan_train(const ConversionPlan& plan) {
   constexpr double kMeasuredDocuments = 9, kMeasuredRows = 512;  // of train_stage.cpp, before and after
   const Recipe::Train& train = plan.recipe.train;
   StageBuilder stage("train", plan);
-  stage.holds_models(1).multiplies(2);
+  stage.holds_models(1).multiplies();
   const double documents = as_double(train.steps * train.documents_per_step);
   const double measured = 2 * kMeasuredDocuments;
-  const double moments = plan.recipe.index.initialization == IndexInitialization::kMoments ? measured : 0;
   const auto pass = [&](bool dense) { return forward_effort(plan, context(plan), context(plan), dense); };
-  stage.reads((documents + measured + moments) * context(plan));
+  stage.reads((documents + measured) * context(plan));
   stage.runs(documents, pass(train.dense_backbone) + index_loss_effort(plan, as_double(train.rows_per_document), true));
   stage.runs(measured, pass(false) + index_loss_effort(plan, kMeasuredRows, false));
-  stage.runs(moments, pass(false));
   const HeadsAttend heads = train.dense_backbone ? HeadsAttend::kDense : HeadsAttend::kAsPlanned;
   const Moment attention = attention_memory(plan, context(plan), heads, /*has_cache=*/false);
   Moment before = attention;
@@ -211,7 +153,7 @@ StageCost plan_distill(const ConversionPlan& plan) {
   const double documents = as_double(distill.steps * distill.documents_per_step);
   const double rows = as_double(distill.label_rows);
   StageBuilder stage("distill", plan);
-  stage.holds_models(1).multiplies(2);
+  stage.holds_models(1).multiplies();
   stage.holds("the checkpoint, mapped", plan.machine.is_cpu ? 2 * parameters : 0);
   // The dense model's answers, its pass over each document; training; samples measured before and after.
   const double samples = 2 * calibration_samples(plan);

@@ -26,7 +26,7 @@ struct Sizes {
 double attention_scratch(const ConversionPlan& plan, double tokens, HeadsAttend heads, bool has_cache) {
   const Sizes size(plan.config);
   const double e = plan.element_size, lse = kFloat * tokens * static_cast<double>(plan.config.num_attention_heads);
-  if (plan.machine.has_own_kernels) {
+  if (runs_own_kernels(plan)) {
     return e * tokens * size.q + lse;  // the output [T, H, D] and its lse [H, T]
   }
   // attend(): the kernel's output [K, G, T, D] and its copy as [T, H, D]. merge(): both parts' outputs, each times its
@@ -67,6 +67,11 @@ Moment& Moment::add(const Moment& other) {
   return *this;
 }
 
+bool runs_own_kernels(const ConversionPlan& plan) {
+  const int64_t head_dim = plan.config.head_dim;
+  return plan.machine.has_own_kernels && (head_dim == 64 || head_dim == 128) && plan.config.num_attention_heads <= 256;
+}
+
 double weight_bytes(const ConversionPlan& plan) {
   return count_parameters(plan.config).total() * plan.element_size;
 }
@@ -84,8 +89,8 @@ double local_block_keys(const ConversionPlan& plan) {
 }
 
 double index_loss_rows_at_once(const ConversionPlan& plan, double heads, double rows) {
-  constexpr double kScratch = 0x1p25;  // of IndexLoss
-  return std::clamp(std::floor(kScratch / (heads * static_cast<double>(plan.recipe.context_length))), 1.0, rows);
+  const double most_scores = plan.machine.is_cpu ? 0x1p22 : 0x1p25;  // scores_per_block in IndexLoss
+  return std::clamp(std::floor(most_scores / (heads * static_cast<double>(plan.recipe.context_length))), 1.0, rows);
 }
 
 Moment attention_memory(const ConversionPlan& plan, double tokens, HeadsAttend heads, bool has_cache) {

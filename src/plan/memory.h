@@ -43,6 +43,9 @@ Moment score_memory(const ConversionPlan& plan, double rows, int kept);
 /// Everything that stage 2's forward pass over a document leaves for backward, and what backward adds.
 Moment graph_memory(const ConversionPlan& plan, double tokens, double label_rows);
 
+/// Whether prefill runs by our own kernel: on this machine, and with this model's heads (ops::serves_prefill).
+bool runs_own_kernels(const ConversionPlan& plan);
+
 /// The weights once, in the dtype of the plan.
 double weight_bytes(const ConversionPlan& plan);
 

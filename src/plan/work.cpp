@@ -58,7 +58,7 @@ double forward_launches(const ModelConfig& config, double of_attention) {
 double attention_launches(const ConversionPlan& plan, double tokens, bool all_dense) {
   constexpr double kOfBlock = 25, kOfDense = 15;
   const double layers = as_double(plan.config.num_hidden_layers);
-  if (plan.machine.has_own_kernels) {
+  if (runs_own_kernels(plan)) {
     return 3 * layers;  // output, counter, kernel
   }
   if (all_dense) {

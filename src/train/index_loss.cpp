@@ -19,7 +19,11 @@ namespace retrosparse {
 namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-constexpr int64_t kScratch = int64_t{1} << 25;  // scores in one block: 128 MiB in float32, and a few such tensors
+// Scores in one block: on a GPU 128 MiB in float32, and a few such tensors. On the CPU so few that the C library keeps
+// their memory for the next block (it does up to 32 MiB) instead of having it cleared by the system again.
+int64_t scores_per_block(const at::Tensor& q) {
+  return int64_t{1} << (q.is_cpu() ? 22 : 25);
+}
 
 // Log-softmax over the keys that count; 0 elsewhere, so that products with a probability of 0 stay 0.
 at::Tensor masked_log_softmax(const at::Tensor& scores, const at::Tensor& hidden) {
@@ -48,7 +52,8 @@ void IndexLoss::observe(const AttentionInput& input) {
   }
   const at::Tensor rows = at::tensor(rows_, at::kLong).to(input.q.device());
   const int64_t count = static_cast<int64_t>(rows_.size());
-  const int64_t at_once = std::clamp<int64_t>(kScratch / (layer.num_heads() * input.k.size(0)), 1, count);
+  const int64_t at_once =
+      std::clamp<int64_t>(scores_per_block(input.q) / (layer.num_heads() * input.k.size(0)), 1, count);
   for (int64_t first = 0; first < count; first += at_once) {
     block(input, rows.narrow(0, first, std::min(at_once, count - first)));
   }
