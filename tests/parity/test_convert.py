@@ -18,6 +18,7 @@ SMALL = ["context_length=768", "plan.window=64", "profile.documents=1", "train.s
          "train.rows_per_document=32", "calibrate.tasks=[niah1]", "calibrate.p=[0.9]", "calibrate.min_tokens=[16]",
          "calibrate.max_tokens=[32, 64]", "calibrate.head_rounds=0", "validate.tasks=[niah1, nll]",
          "validate.samples=1", "data.tasks=[niah1, vt]"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 STAGES = ["profile", "train", "calibrate", "export", "validate", "report"]
 
 
@@ -29,7 +30,7 @@ def command(out, *settings, subcommand="convert"):
 
 def convert(out, *settings, subcommand="convert", code=0):
     process = subprocess.run(command(out, *settings, subcommand=subcommand), capture_output=True, text=True,
-                             env={**os.environ, "OMP_NUM_THREADS": "1"})
+                             env=ENVIRONMENT)
     assert process.returncode == code, process.stderr
     return process
 
@@ -112,7 +113,7 @@ def test_single_stages_need_those_before_them(tmp_path):
 
 def killed_while_training(out, signal_number, *settings):
     process = subprocess.Popen(command(out, *settings), stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+                               env=ENVIRONMENT)
     metrics = out / "train" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
