@@ -29,8 +29,12 @@ constexpr double kCpuEfficiency = 0.5;
 constexpr double kCublasWorkspace9 = 4096.0 * 8 * 1024, kCublasWorkspace = 4096.0 * 2 * 1024 + 16.0 * 8 * 1024;
 
 // Resident of the program besides a model's tensors, measured while nano was profiled at 512 tokens: code and tables of
-// libtorch and of the libraries that it loads, tokenizer, and the text, 2 MB of it.
+// libtorch, tokenizer, and the text, 2 MB of it; with CUDA its libraries too, which are loaded whatever runs.
+#ifdef RETROSPARSE_WITH_CUDA
 constexpr double kProgram = 370 * kMiB;
+#else
+constexpr double kProgram = 140 * kMiB;
+#endif
 
 // The best of several attempts: what else runs on this machine should not count.
 double seconds_of(const auto& work) {
