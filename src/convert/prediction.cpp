@@ -49,7 +49,7 @@ std::optional<StageCost> predict_stage(const std::string& stage, const Workspace
   if (!machine || workspace.group().world_size() > 1) {
     return std::nullopt;
   }
-  const bool profiled = std::filesystem::exists(workspace.folder("profile") / "head_plan.json");
+  const bool profiled = stage != "profile" && std::filesystem::exists(workspace.folder("profile") / "head_plan.json");
   const ConversionPlan plan{
       .config = workspace.config(),
       .recipe = options.recipe,

@@ -129,6 +129,28 @@ TEST(Conversion, LeavesOutWhatTheRecipeDoesNotAskFor) {
   EXPECT_GE(stage_of(plan_conversion(plan), "train").peak_bytes, stage_of(stages, "train").peak_bytes);
 }
 
+TEST(Conversion, TilesAreCalibratedAndValidatedBesides) {
+  ConversionPlan dense = small_plan();
+  ConversionPlan tiles = dense;
+  tiles.recipe.prefill.mode = RecipePrefill::kTiles;
+  expect_more(dense, tiles, {"calibrate", "recalibrate", "validate"});
+}
+
+TEST(Conversion, ExpertsAreHeldWholeAndComputedInPart) {
+  ConversionPlan plan = small_plan();
+  plan.machine.launch_seconds = 0;
+  plan.config.experts = ExpertsConfig{
+      .num_experts = 8, .num_experts_per_tok = 2, .intermediate_size = 32, .layer_has_experts = {true, true, true}};
+  ConversionPlan more_experts = plan, more_picks = plan;
+  more_experts.config.experts->num_experts = 64;
+  more_picks.config.experts->num_experts_per_tok = 4;
+  const auto profile = [](const ConversionPlan& one) { return plan_conversion(one).front(); };
+  EXPECT_GT(profile(more_experts).peak_bytes, profile(plan).peak_bytes);
+  EXPECT_NEAR(profile(more_experts).flops / profile(plan).flops, 1, 0.2);  // the router alone
+  EXPECT_GT(profile(more_picks).flops, profile(plan).flops);
+  EXPECT_GT(profile(more_picks).peak_bytes, profile(plan).peak_bytes);
+}
+
 TEST(Conversion, SaysWhatDoesNotFit) {
   ConversionPlan plan = small_plan();
   double most = 0;
