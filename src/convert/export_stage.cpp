@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "checkpoint/checkpoint.h"
 #include "convert/artifacts.h"
 #include "convert/stage.h"
@@ -17,8 +19,11 @@ void run_export(Workspace& workspace) {
                           trained ? &workspace.converted_model().weights() : nullptr};
   // What lies there is an earlier export of this conversion: the folder around it has the manifest.
   export_model(input, workspace.folder("model"), {.replace = true});
+  // An adapter belongs to the weights as they came.
   if (workspace.recipe().export_.adapter && !trained) {
     export_adapter(input, workspace.folder("adapter"), /*replace=*/true);
+  } else {
+    std::filesystem::remove_all(workspace.folder("adapter"));
   }
 }
 

@@ -85,20 +85,30 @@ void start_anew(const Stage& stage, const fs::path& out) {
   fs::remove_all(out / stage.folder);
 }
 
+// The digests of a file, or of all files in a folder, by their names relative to the conversion's folder.
+void add_digests(std::map<std::string, std::string>& digests, const fs::path& out, const std::string& name) {
+  if (!fs::is_directory(out / name)) {
+    digests[name] = hash_file(out / name);
+    return;
+  }
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out / name)) {
+    if (entry.is_regular_file()) {
+      digests[fs::relative(entry.path(), out).string()] = hash_file(entry.path());
+    }
+  }
+}
+
 StageRecord finished(const Stage& stage, StageRecord record, const Workspace& workspace, double seconds) {
   const fs::path& out = workspace.options().out;
-  for (const std::string& file : stage.outputs) {
-    if (!fs::exists(out / file)) {
-      throw std::logic_error(fmt::format("stage {} did not write {}", stage.name, file));
+  for (const std::string& name : stage.outputs) {
+    if (!fs::exists(out / name)) {
+      throw std::logic_error(fmt::format("stage {} did not write {}", stage.name, name));
     }
-    if (!fs::is_directory(out / file)) {
-      record.outputs[file] = hash_file(out / file);
-      continue;
-    }
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out / file)) {
-      if (entry.is_regular_file()) {
-        record.outputs[fs::relative(entry.path(), out).string()] = hash_file(entry.path());
-      }
+    add_digests(record.outputs, out, name);
+  }
+  for (const std::string& name : stage.optional_outputs) {
+    if (fs::exists(out / name)) {
+      add_digests(record.outputs, out, name);
     }
   }
   record.state = StageRecord::State::kDone;
@@ -174,6 +184,21 @@ void check_out(const fs::path& out) {
   }
 }
 
+// Settings may change: then their stages run again. Another model has nothing in common with what is there.
+void check_model(const Workspace& workspace) {
+  const Manifest manifest(workspace.options().out);
+  const auto& [name, digest] = workspace.input_digests().front();
+  const std::string key = name + " (content)";
+  for (const Stage& stage : conversion_stages()) {
+    const auto record = manifest.find(stage.name);
+    if (record && record->inputs.contains(key) && record->inputs.at(key) != digest) {
+      throw Error("this folder holds the conversion of another model")
+          .file(workspace.options().out.string())
+          .hint("name another folder, or remove this one");
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector<std::string>& names) {
@@ -183,6 +208,8 @@ std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector
     fs::create_directories(out);
     remove_leftovers(out / "manifest.json");
   }
+  workspace.group().barrier();
+  check_model(workspace);
   std::vector<StageOutcome> outcomes;
   for (const Stage& stage : conversion_stages()) {
     const bool is_named = std::ranges::count(names, stage.name) > 0;

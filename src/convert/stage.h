@@ -17,8 +17,9 @@ struct Stage {
   std::vector<std::string> after;     ///< stages whose outputs it reads
   std::vector<std::string> settings;  ///< what it reads from the recipe: sections, or single keys
   std::vector<std::string>
-      outputs;               ///< files, and folders of files, relative to the conversion's folder; there in the end
-  bool keeps_state = false;  ///< an unfinished run left something to go on from
+      outputs;  ///< files, and folders of files, relative to the conversion's folder; there in the end
+  std::vector<std::string> optional_outputs;  ///< the same, which some recipes do not ask for
+  bool keeps_state = false;                   ///< an unfinished run left something to go on from
   std::function<bool(const Recipe&)> is_wanted = [](const Recipe&) { return true; };
 
   /// Throws Interrupted where the user asked to stop; what is written then is enough to go on.

@@ -56,6 +56,7 @@ const std::vector<Stage>& conversion_stages() {
        .after = {"profile", "train", "calibrate", "distill", "recalibrate"},
        .settings = {"distill.steps", "export"},
        .outputs = {"model"},
+       .optional_outputs = {"adapter"},
        .run = run_export},
       {.name = "validate",
        .folder = "validate",

@@ -78,6 +78,15 @@ void check(const NeedlePair& pair) {
   }
 }
 
+void check_finite(const HeadTable& mass) {
+  for (size_t layer = 0; layer < mass.size(); ++layer) {
+    if (!std::ranges::all_of(mass[layer], [](double value) { return std::isfinite(value); })) {
+      throw Error(fmt::format("layer {}: attention that is not finite", layer))
+          .hint("are there NaN or infinite weights in this layer or before it?");
+    }
+  }
+}
+
 HeadTable fold(const std::vector<HeadTable>& each, const auto& reduce) {
   HeadTable result = each.front();
   for (size_t layer = 0; layer < result.size(); ++layer) {
@@ -144,6 +153,7 @@ RetrievalScores measure_retrieval(const Model& model, std::span<const NeedlePair
     MassOnNeedle observer(document, model.config());
     KvCache cache = model.make_cache();
     model.prefill(document.ids, chunk, {.cache = &cache, .observers = {&observer}}, [](int64_t, const at::Tensor&) {});
+    check_finite(observer.mass);
     scores.each.push_back(std::move(observer.mass));
     progress.advance();
   }

@@ -25,7 +25,8 @@ struct RetrievalScores {
 
 /// R_h of arXiv 2605.16928: for head h the mean over the later needle's tokens of the attention mass (after the
 /// softmax) that falls on the tokens of the earlier needle. One dense forward pass for each document, in chunks of
-/// `chunk` tokens, shown as progress. Throws Error for a pair that overlaps or does not fit its document.
+/// `chunk` tokens, shown as progress. Throws Error for a pair that overlaps or does not fit its document, and,
+/// naming the layer, for attention that is not finite.
 RetrievalScores measure_retrieval(const Model& model, std::span<const NeedlePair> documents, int64_t chunk);
 
 /// How the retrieval heads are chosen from the scores.
