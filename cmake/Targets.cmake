@@ -1,13 +1,19 @@
 include(GoogleTest)
 
-# retrosparse_library(NAME SOURCES... DEPENDS targets... [TORCH])
+# Code that no loop spends time in compiles at -O1, which takes a fifth less time than -O2.
+set(RETROSPARSE_COLD_OPTIONS $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+
+# retrosparse_library(NAME SOURCES... DEPENDS targets... [TORCH] [COLD])
 #   The static library retrosparse_NAME of folder src/NAME. TORCH: links libtorch and uses its precompiled header
-#   (src/torch_pch.h).
+#   (src/torch_pch.h). COLD: only calls what takes time.
 function(retrosparse_library name)
-  cmake_parse_arguments(arg "TORCH" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(arg "TORCH;COLD" "" "DEPENDS" ${ARGN})
   add_library(retrosparse_${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_include_directories(retrosparse_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
   target_link_libraries(retrosparse_${name} PUBLIC ${arg_DEPENDS} PRIVATE retrosparse_warnings)
+  if(arg_COLD)
+    target_compile_options(retrosparse_${name} PRIVATE ${RETROSPARSE_COLD_OPTIONS})
+  endif()
   if(arg_TORCH)
     target_link_libraries(retrosparse_${name} PUBLIC retrosparse::torch)
     retrosparse_precompile(retrosparse_${name})
@@ -36,6 +42,7 @@ function(retrosparse_test name)
   add_executable(${name}_test ${arg_UNPARSED_ARGUMENTS})
   target_include_directories(${name}_test PRIVATE "${CMAKE_SOURCE_DIR}/tests")
   target_link_libraries(${name}_test PRIVATE ${arg_DEPENDS} GTest::gtest GTest::gtest_main Threads::Threads retrosparse_warnings)
+  target_compile_options(${name}_test PRIVATE ${RETROSPARSE_COLD_OPTIONS})
   target_compile_definitions(${name}_test PRIVATE RETROSPARSE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   if(arg_TORCH)
     retrosparse_precompile(${name}_test)

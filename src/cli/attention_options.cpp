@@ -1,6 +1,6 @@
 #include "cli/attention_options.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"

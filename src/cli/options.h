@@ -1,7 +1,7 @@
 #pragma once
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <string>
 
 namespace retrosparse::cli {

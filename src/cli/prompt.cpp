@@ -1,6 +1,6 @@
 #include "cli/prompt.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 #include <stdexcept>
 
 #include "base/error.h"
