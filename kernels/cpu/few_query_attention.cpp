@@ -4,40 +4,13 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/dot_products.h"
+
 namespace retrosparse::kernels::cpu {
 namespace {
 
-#define RETROSPARSE_INLINE inline __attribute__((always_inline))  // so that a body takes its caller's instruction set
-
 constexpr int64_t kKeysPerBlock = 128;  ///< their scores stay in the first-level cache
-constexpr int64_t kKeysAtOnce = 4;      ///< independent sums hide the latency of an addition
-
-/// scores[n] = scale * q . k[n], for n in [0, count)
-RETROSPARSE_INLINE void score_keys(const float* q, const float* k, int64_t stride, int64_t count, int64_t head_dim,
-                                   float scale, float* scores) {
-  int64_t n = 0;
-  for (; n + kKeysAtOnce <= count; n += kKeysAtOnce) {
-    const float *k0 = k + n * stride, *k1 = k0 + stride, *k2 = k1 + stride, *k3 = k2 + stride;
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (int64_t d = 0; d < head_dim; ++d) {
-      s0 += q[d] * k0[d];
-      s1 += q[d] * k1[d];
-      s2 += q[d] * k2[d];
-      s3 += q[d] * k3[d];
-    }
-    scores[n] = s0 * scale;
-    scores[n + 1] = s1 * scale;
-    scores[n + 2] = s2 * scale;
-    scores[n + 3] = s3 * scale;
-  }
-  for (; n < count; ++n) {
-    float sum = 0;
-    for (int64_t d = 0; d < head_dim; ++d) {
-      sum += q[d] * k[n * stride + d];
-    }
-    scores[n] = sum * scale;
-  }
-}
+constexpr int64_t kKeysAtOnce = 4;      ///< values that are added in one pass over the output
 
 /// out += sum_n shares[n] * v[n]
 RETROSPARSE_INLINE void add_values(const float* shares, const float* v, int64_t stride, int64_t count, int64_t head_dim,
@@ -73,9 +46,10 @@ RETROSPARSE_INLINE Row row_of(float* part, int64_t row, int64_t head_dim) {
 RETROSPARSE_INLINE void add_block(const FewQueryAttentionParams& params, const float* q, const float* k, const float* v,
                                   int64_t count, Row row) {
   float scores[kKeysPerBlock];
-  score_keys(q, k, params.k_token_stride, count, params.head_dim, params.scale, scores);
+  dot_products(q, k, params.k_token_stride, count, params.head_dim, scores);
   float maximum = *row.maximum;
   for (int64_t n = 0; n < count; ++n) {
+    scores[n] *= params.scale;
     maximum = scores[n] > maximum ? scores[n] : maximum;
   }
   const float shrink = std::exp(*row.maximum - maximum);

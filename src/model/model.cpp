@@ -1,7 +1,6 @@
 #include "model/model.h"
 
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
@@ -14,6 +13,7 @@
 #include "model/dense_attention.h"
 #include "model/experts.h"
 #include "model/tensor_match.h"
+#include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 
@@ -112,7 +112,7 @@ void Model::prefill(at::IntArrayRef ids, int64_t chunk, const ForwardOptions& op
 }
 
 at::Tensor Model::logits(const at::Tensor& hidden) const {
-  return at::linear(hidden, weights_.lm_head).to(at::kFloat);
+  return ops::linear(hidden, weights_.lm_head).to(at::kFloat);
 }
 
 }  // namespace retrosparse

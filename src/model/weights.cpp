@@ -1,12 +1,12 @@
 #include "model/weights.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "model/tensor_match.h"
+#include "ops/linear.h"
 
 namespace retrosparse {
 namespace {
@@ -80,7 +80,7 @@ std::map<std::string, at::Tensor> tensors_as_stored(const Checkpoint& source, co
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
-  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
+  return ops::linear(x, weight, bias);
 }
 
 ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::ScalarType dtype) {
