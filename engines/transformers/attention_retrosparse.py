@@ -181,8 +181,9 @@ class SparseAttention:
         length = cache.get_seq_length(self.layer_idx) + k.shape[2]
         k, v = cache.update(k, v, self.layer_idx)
         if k.shape[2] != length:
-            raise NotImplementedError(f"RetroSparse models need a cache that keeps every token and no more, as "
-                                      f"DynamicCache does; {type(cache).__name__} returned {k.shape[2]} of {length}")
+            raise NotImplementedError(f"RetroSparse models need a cache that keeps every token and no more; layer "
+                                      f"{self.layer_idx} of this {type(cache).__name__} returned the keys of "
+                                      f"{k.shape[2]} tokens, not of {length}")
         return k, v, index_keys
 
     def attend_sequence(self, sequence, q, q_rotated, k, v, index_keys):
