@@ -23,6 +23,8 @@ struct ConvertArguments {
   DeviceOptions device;
   int64_t prefill_chunk = 4096;
   bool json = false;
+  std::optional<std::string> to;  // these two: of `export`
+  bool overwrite = false;
 };
 
 // --text as a setting like any other, so that it shows in the manifest and is hashed.
@@ -80,6 +82,10 @@ void run(const ConvertArguments& arguments, const std::vector<std::string>& stag
   options.dtype = arguments.device.resolve_dtype(device);
   options.prefill_chunk = arguments.prefill_chunk;
   Workspace workspace(std::move(options), group);
+  if (arguments.to) {
+    export_conversion(workspace, *arguments.to, arguments.overwrite);
+    return;
+  }
   run_conversion(workspace, stages);
   const std::filesystem::path report = workspace.folder("report") / "report.json";
   if (!group.is_main() || !std::filesystem::exists(report) || !stages.empty()) {
@@ -137,6 +143,12 @@ void add_stages(CLI::App& app) {
                     stage.name),
         [arguments, &stage] { run(*arguments, {stage.name}); });
     add_stage_options(command, *arguments);
+    if (stage.name == "export") {
+      CLI::Option* to =
+          command.add_option("--to", arguments->to, "write the model there instead of to model/ in --out")
+              ->type_name("DIR");
+      command.add_flag("--overwrite", arguments->overwrite, "let --to replace an earlier export")->needs(to);
+    }
   }
 }
 

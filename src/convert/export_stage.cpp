@@ -1,5 +1,7 @@
 #include <filesystem>
+#include <optional>
 
+#include "base/file.h"
 #include "checkpoint/checkpoint.h"
 #include "convert/artifacts.h"
 #include "convert/stage.h"
@@ -7,24 +9,43 @@
 #include "export/export_model.h"
 
 namespace retrosparse {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_trained(const Workspace& workspace) {
+  return workspace.recipe().distill.steps > 0;
+}
+
+void write_model(Workspace& workspace, const ConvertedModel& converted, const fs::path& out, bool replace) {
+  const Checkpoint source = Checkpoint::open(workspace.options().model);
+  const ModelWeights* weights = is_trained(workspace) ? &workspace.converted_model().weights() : nullptr;
+  export_model({source, workspace.config(), converted, weights}, out, {.replace = replace});
+}
+
+}  // namespace
 
 void run_export(Workspace& workspace) {
   if (!workspace.group().is_main()) {
     return;
   }
+  const fs::path model = workspace.folder("model"), adapter = workspace.folder("adapter");
+  remove_leftovers(model);
+  remove_leftovers(adapter);
   const ConvertedModel converted = read_calibrated_model(workspace);
-  const Checkpoint source = Checkpoint::open(workspace.options().model);
-  const bool trained = workspace.recipe().distill.steps > 0;
-  const ExportInput input{source, workspace.config(), converted,
-                          trained ? &workspace.converted_model().weights() : nullptr};
-  // What lies there is an earlier export of this conversion: the folder around it has the manifest.
-  export_model(input, workspace.folder("model"), {.replace = true});
+  // What lies there is an earlier export of this conversion: run_conversion() lets nothing else pass.
+  write_model(workspace, converted, model, /*replace=*/true);
   // An adapter belongs to the weights as they came.
-  if (workspace.recipe().export_.adapter && !trained) {
-    export_adapter(input, workspace.folder("adapter"), /*replace=*/true);
+  if (workspace.recipe().export_.adapter && !is_trained(workspace)) {
+    const Checkpoint source = Checkpoint::open(workspace.options().model);
+    export_adapter({source, workspace.config(), converted}, adapter, /*replace=*/true);
   } else {
-    std::filesystem::remove_all(workspace.folder("adapter"));
+    fs::remove_all(adapter);
   }
+}
+
+void export_converted(Workspace& workspace, const fs::path& to, bool overwrite) {
+  write_model(workspace, read_calibrated_model(workspace), to, overwrite);
 }
 
 }  // namespace retrosparse

@@ -136,11 +136,15 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
     } else if (done) {
       log_info("{}: runs again, since its files changed or are gone", stage.name);
     }
-    if (!changes.empty() || !stage.keeps_state) {
+    const bool goes_on = changes.empty() && stage.keeps_state;
+    const bool is_damaged = changes.empty() && done;
+    if (!goes_on && (!stage.swaps_folder || is_damaged)) {
+      workspace.group().barrier();  // all have looked at the old files
       if (is_main) {
         start_anew(stage, out);
       }
-    } else {
+    }
+    if (goes_on) {
       record.seconds = done ? 0 : before->seconds;
     }
   }
@@ -184,6 +188,24 @@ void check_out(const fs::path& out) {
   }
 }
 
+// Folders of stages that never ran here are someone else's, and would be overwritten.
+void check_stage_folders(const Workspace& workspace, const std::vector<const Stage*>& stages) {
+  const fs::path& out = workspace.options().out;
+  const Manifest manifest(out);
+  for (const Stage* stage : stages) {
+    std::vector<std::string> names = stage->optional_outputs;
+    names.push_back(stage->folder);
+    for (const std::string& name : names) {
+      if (!manifest.find(stage->name) && fs::exists(out / name) &&
+          !(fs::is_directory(out / name) && fs::is_empty(out / name))) {
+        throw Error(fmt::format("exists, and no {} stage of this conversion wrote it", stage->name))
+            .file((out / name).string())
+            .hint("move it away, or name another --out");
+      }
+    }
+  }
+}
+
 // Settings may change: then their stages run again. Another model has nothing in common with what is there.
 void check_model(const Workspace& workspace) {
   const Manifest manifest(workspace.options().out);
@@ -210,20 +232,36 @@ std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector
   }
   workspace.group().barrier();
   check_model(workspace);
-  std::vector<StageOutcome> outcomes;
+  std::vector<const Stage*> stages;
   for (const Stage& stage : conversion_stages()) {
     const bool is_named = std::ranges::count(names, stage.name) > 0;
     if (is_named || (names.empty() && stage.is_wanted(workspace.recipe()))) {
-      workspace.group().barrier();  // rank 0 has written what the others read now
-      Manifest manifest(out);
-      manifest.describe({{"retrosparse", RETROSPARSE_VERSION},
-                         {"torch", TORCH_VERSION},
-                         {"model", workspace.empty_report().model.name},
-                         {"recipe", workspace.recipe().to_json()}});
-      outcomes.push_back(run_stage(stage, workspace, manifest));
+      stages.push_back(&stage);
     }
   }
+  check_stage_folders(workspace, stages);
+  std::vector<StageOutcome> outcomes;
+  for (const Stage* stage : stages) {
+    workspace.group().barrier();  // rank 0 has written what the others read now
+    Manifest manifest(out);
+    manifest.describe({{"retrosparse", RETROSPARSE_VERSION},
+                       {"torch", TORCH_VERSION},
+                       {"model", workspace.empty_report().model.name},
+                       {"recipe", workspace.recipe().to_json()}});
+    outcomes.push_back(run_stage(*stage, workspace, manifest));
+  }
   return outcomes;
+}
+
+void export_conversion(Workspace& workspace, const fs::path& to, bool overwrite) {
+  const Manifest manifest(workspace.options().out);
+  check_model(workspace);
+  check_predecessors(stage_of("export"), workspace, manifest);
+  if (workspace.group().is_main()) {
+    log_info("export to {}", to.string());
+    export_converted(workspace, to, overwrite);
+  }
+  workspace.group().barrier();
 }
 
 }  // namespace retrosparse

@@ -16,8 +16,14 @@ struct StageOutcome {
 
 /// Runs the stages of these names (all that the recipe wants, where none is named) in their order. A stage that is done
 /// and whose inputs have not changed is skipped; where some have, it says which and starts anew; one that was
-/// interrupted or killed goes on from its last state. Error: a stage is named whose inputs are not there yet; out holds
-/// something that no conversion wrote; whatever the stages throw. Interrupted: the user asked to stop.
+/// interrupted or killed goes on from its last state. Error: a stage is named whose inputs are not there yet; out, or
+/// a stage's folder in it, holds something that no conversion wrote; whatever the stages throw. Interrupted: the user
+/// asked to stop.
 std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector<std::string>& names = {});
+
+/// Exports the converted model to `to`, a folder outside of the conversion's, which stays as it is. `to` appears
+/// complete or not at all; an earlier export there is replaced where `overwrite`, and stays until the new one is
+/// complete. Error: the stages before the export are not done; `to` exists and is not empty.
+void export_conversion(Workspace& workspace, const std::filesystem::path& to, bool overwrite);
 
 }  // namespace retrosparse

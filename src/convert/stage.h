@@ -20,6 +20,7 @@ struct Stage {
       outputs;  ///< files, and folders of files, relative to the conversion's folder; there in the end
   std::vector<std::string> optional_outputs;  ///< the same, which some recipes do not ask for
   bool keeps_state = false;                   ///< an unfinished run left something to go on from
+  bool swaps_folder = false;                  ///< writes the folder aside: the old one stays until the new is complete
   std::function<bool(const Recipe&)> is_wanted = [](const Recipe&) { return true; };
 
   /// Throws Interrupted where the user asked to stop; what is written then is enough to go on.
@@ -36,6 +37,8 @@ void run_calibrate(Workspace& workspace);
 void run_recalibrate(Workspace& workspace);
 void run_distill(Workspace& workspace);
 void run_export(Workspace& workspace);
+/// What the export stage writes, without the adapter, to a folder of the user's choice. Error: as export_model.
+void export_converted(Workspace& workspace, const std::filesystem::path& to, bool overwrite);
 void run_validate(Workspace& workspace);
 void run_report(Workspace& workspace);
 

@@ -57,6 +57,7 @@ const std::vector<Stage>& conversion_stages() {
        .settings = {"distill.steps", "export"},
        .outputs = {"model"},
        .optional_outputs = {"adapter"},
+       .swaps_folder = true,
        .run = run_export},
       {.name = "validate",
        .folder = "validate",

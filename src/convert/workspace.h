@@ -28,7 +28,6 @@ struct ConversionOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   int64_t prefill_chunk = 4096;  ///< prompt tokens in one forward pass
-  bool replace_export = false;   ///< an earlier export in out/model that this conversion did not write
 };
 
 /// Where documents of a corpus are used: nothing that is measured was trained on, and nothing validated was calibrated

@@ -38,7 +38,9 @@ AtomicFolder open_output_folder(const fs::path& out, const fs::path& source, boo
   }
   if (fs::is_directory(target) && !fs::is_empty(target)) {
     if (!replace) {
-      throw Error("the folder exists and is not empty").file(out.string()).hint("allow it to be replaced");
+      throw Error("the folder exists and is not empty")
+          .file(out.string())
+          .hint("--overwrite replaces an earlier export");
     }
     if (!is_earlier_export(target)) {
       throw Error("will not be replaced")
