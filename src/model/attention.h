@@ -17,6 +17,19 @@ struct AttentionInput {
   at::Tensor q;           ///< [T, H, D], after RoPE
   at::Tensor k;           ///< [S, K, D], after RoPE, cached and new
   at::Tensor v;           ///< [S, K, D]
+
+  /// The new tokens [begin, begin + count) alone, with the keys and values up to the last of them. Views.
+  AttentionInput rows(int64_t begin, int64_t count) const {
+    const int64_t num_keys = first_position + begin + count;
+    return {layer,
+            first_position + begin,
+            scale,
+            q_pre_rope.narrow(0, begin, count),
+            k_pre_rope.narrow(0, begin, count),
+            q.narrow(0, begin, count),
+            k.narrow(0, 0, num_keys),
+            v.narrow(0, 0, num_keys)};
+  }
 };
 
 /// The one seam of the forward pass: dense, planned and sparse attention are implementations of it.

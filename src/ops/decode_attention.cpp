@@ -5,6 +5,7 @@
 
 #include "ops/binding.h"
 #include "ops/decode_checks.h"
+#include "ops/kernel_use.h"
 
 namespace retrosparse::ops {
 namespace {
@@ -96,6 +97,10 @@ DecodeOutput empty_output(const DecodeInput& input, bool in_steps) {
 }
 
 }  // namespace
+
+bool serves_decode(const at::Tensor& q) {
+  return attention_kernels_serve(q);
+}
 
 DecodeOutput decode_attention(const DecodeInput& input, const AttentionPlan& plan, const SelectedKeys* selected,
                               DecodeWorkspace& workspace) {

@@ -7,6 +7,9 @@
 
 namespace retrosparse::ops {
 
+/// Whether the GPU kernels of decoding run for these queries [n, num_heads, head_dim]; see ops/kernel_use.h.
+bool serves_decode(const at::Tensor& q);
+
 /// Keys and values of a batch, contiguous or in pages; <retrosparse_kernels/decode_attention.h> has the layouts.
 struct DecodeInput {
   at::Tensor q;     ///< [batch, query_tokens (1 to 8), num_heads, head_dim]; on a GPU bfloat16, head_dim 64 or 128

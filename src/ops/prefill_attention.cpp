@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "ops/binding.h"
+#include "ops/kernel_use.h"
 
 namespace retrosparse::ops {
 namespace {
@@ -156,16 +157,8 @@ std::vector<PrefillSequence> PrefillInput::all_sequences() const {
   return {{0, static_cast<int32_t>(q.size(0)), 0, static_cast<int32_t>(k.size(0))}};
 }
 
-bool serves_prefill([[maybe_unused]] const at::Tensor& q) {
-#ifdef RETROSPARSE_WITH_CUDA
-  if (!q.is_cuda() || q.scalar_type() != at::kBFloat16 || q.size(0) < 2 || q.size(1) > 256 || needs_gradient(q)) {
-    return false;
-  }
-  const int64_t head_dim = q.size(2);
-  return (head_dim == 64 || head_dim == 128) && is_hopper(q.device());
-#else
-  return false;
-#endif
+bool serves_prefill(const at::Tensor& q) {
+  return q.size(0) >= 2 && attention_kernels_serve(q);
 }
 
 AttentionOutput prefill_attention(const PrefillInput& input, const AttentionPlan& plan,

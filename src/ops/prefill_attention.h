@@ -22,9 +22,8 @@ struct AttentionOutput {
   at::Tensor lse;  ///< float32 [num_heads, queries]
 };
 
-/// Whether the GPU kernel of prefill_attention() can run these queries [queries, num_heads, head_dim]: bfloat16 on a
-/// GPU of compute capability 9.0, head_dim 64 or 128, at most 256 heads, more than one query (one is the decode
-/// kernel's), and no gradient wanted.
+/// Whether the GPU kernel of prefill_attention() runs for these queries [queries, num_heads, head_dim]: those that
+/// attention_kernels_serve() (ops/kernel_use.h) wants, more than one (one is the decode kernel's).
 bool serves_prefill(const at::Tensor& q);
 
 /// Causal attention with one plan per query head; <retrosparse_kernels/prefill_attention.h> has the formula and the

@@ -9,6 +9,7 @@
 
 #include "ops/prefill_attention.h"
 #include "ops/tile_selection.h"
+#include "sparse/attention_plan.h"
 
 namespace retrosparse {
 namespace {
@@ -23,17 +24,6 @@ int64_t count_bits(const at::Tensor& words) {
   return table.index_select(0, words.contiguous().view(at::kByte).flatten().to(at::kInt)).sum().item<int64_t>();
 }
 
-ops::AttentionPlan plan_of(const AttentionInput& input, const LayerIndexer& layer, LocalWindow local) {
-  ops::AttentionPlan plan;
-  plan.head_modes.assign(static_cast<size_t>(input.q.size(1)), kernels::HeadMode::kLocal);
-  for (const int64_t head : layer.heads) {
-    plan.head_modes[static_cast<size_t>(head)] = kernels::HeadMode::kSelected;
-  }
-  plan.sink_tokens = static_cast<int32_t>(local.sink_tokens);
-  plan.window = static_cast<int32_t>(local.window);
-  return plan;
-}
-
 }  // namespace
 
 bool serves_tiles(const AttentionInput& input, const LayerIndexer& layer) {
@@ -43,7 +33,7 @@ bool serves_tiles(const AttentionInput& input, const LayerIndexer& layer) {
 
 at::Tensor attend_by_tiles(const AttentionInput& input, const LayerIndexer& layer, const at::Tensor& index_keys,
                            LocalWindow local, double tile_share, TileCounts& counts) {
-  const ops::AttentionPlan plan = plan_of(input, layer, local);
+  const ops::AttentionPlan plan = attention_plan(input.q.size(1), layer, local);
   const ops::PrefillInput attention{input.q, input.k, input.v, input.scale, {}};
   ops::AttentionOutput output = ops::prefill_resident(attention, plan);
   const ops::TileSelectionInput selection{layer.queries(input.q_pre_rope).transpose(0, 1).to(at::kHalf),

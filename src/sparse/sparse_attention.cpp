@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "sparse/fused_decode.h"
 #include "sparse/fused_tiles.h"
 #include "sparse/tile_attention.h"
 
@@ -23,23 +24,20 @@ int64_t scores_per_block(const at::Tensor& q) {
   return int64_t{1} << (q.is_cpu() ? 20 : 24);
 }
 
-// The rows [begin, begin + count) of the new tokens, with the keys up to the last of them.
-AttentionInput rows_of(const AttentionInput& input, int64_t begin, int64_t count) {
-  AttentionInput rows = input;
-  rows.first_position = input.first_position + begin;
-  rows.q_pre_rope = input.q_pre_rope.narrow(0, begin, count);
-  rows.k_pre_rope = input.k_pre_rope.narrow(0, begin, count);
-  rows.q = input.q.narrow(0, begin, count);
-  rows.k = input.k.narrow(0, 0, rows.first_position + count);
-  rows.v = input.v.narrow(0, 0, rows.first_position + count);
-  return rows;
-}
-
 // The scaled scores of the retrieval heads' queries with all keys: float32 [R, n, S].
 at::Tensor exact_scores(const AttentionInput& input, const LayerIndexer& layer) {
   const at::Tensor queries = input.q.index_select(1, layer.head_index).transpose(0, 1).to(at::kFloat);
   const at::Tensor keys = input.k.index_select(1, layer.key_heads()).permute({1, 2, 0}).to(at::kFloat);
   return at::bmm(queries * input.scale, keys);
+}
+
+// Far keys of the rows [first_position, first_position + num_rows), all rows together.
+int64_t far_keys(int64_t first_position, int64_t num_rows, LocalWindow local) {
+  int64_t sum = 0;
+  for (int64_t row = first_position; row < first_position + num_rows; ++row) {
+    sum += std::max<int64_t>(0, row + 1 - local.window - local.sink_tokens);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -84,17 +82,31 @@ SparseAttention::SparseAttention(const SparseModel& model)
 }
 
 void SparseAttention::reset_counts() {
-  counts_.clear();
-  for (const LayerIndexer& layer : model_.indexer.layers) {
-    counts_.emplace_back(layer.heads.size());
-  }
+  counts_.assign(model_.indexer.layers.size(), {});
   tile_counts_ = {};
+}
+
+HeadCounts SparseAttention::counts() const {
+  HeadCounts all;
+  for (size_t index = 0; index < counts_.size(); ++index) {
+    const LayerCounts& layer = counts_[index];
+    std::vector<SelectionCounts>& heads = all.emplace_back(model_.indexer.layers[index].heads.size(),
+                                                           SelectionCounts{layer.rows, 0, layer.far_available});
+    if (layer.far_tokens.defined()) {
+      const at::Tensor far_tokens = layer.far_tokens.cpu();
+      for (size_t place = 0; place < heads.size(); ++place) {
+        heads[place].far_tokens = far_tokens.const_data_ptr<int64_t>()[place];
+      }
+    }
+  }
+  return all;
 }
 
 at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   IndexKeys& cache = index_[static_cast<size_t>(input.layer)];
   cache.length = input.first_position;  // also forgets what was decoded beyond a truncated KV cache
+  cache.packed_length = std::min(cache.packed_length, cache.length);
   const at::Tensor fresh = layer.keys(input.k_pre_rope);
   const int64_t new_length = cache.length + fresh.size(1);
   if (!cache.keys.defined() || cache.keys.size(1) < new_length) {
@@ -108,6 +120,18 @@ at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   cache.keys.narrow(1, cache.length, fresh.size(1)).copy_(fresh);
   cache.length = new_length;
   return cache.keys.narrow(1, 0, new_length);
+}
+
+at::Tensor SparseAttention::packed_index_keys(int64_t layer) {
+  IndexKeys& cache = index_[static_cast<size_t>(layer)];
+  if (!cache.packed.defined() || cache.packed.size(1) < cache.length) {
+    cache.packed = at::empty(cache.keys.sizes(), cache.keys.options().dtype(at::kBFloat16));
+    cache.packed_length = 0;
+  }
+  const int64_t fresh = cache.length - cache.packed_length;
+  cache.packed.narrow(1, cache.packed_length, fresh).copy_(cache.keys.narrow(1, cache.packed_length, fresh));
+  cache.packed_length = cache.length;
+  return cache.packed.narrow(1, 0, cache.length);
 }
 
 PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& input, const at::Tensor& index_keys,
@@ -129,7 +153,7 @@ PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& inp
   std::vector<at::Tensor> outs, lses;
   for (int64_t row = 0; row < num_rows; row += block) {
     const int64_t count = std::min(block, num_rows - row);
-    const AttentionInput rows = rows_of(input, row, count);
+    const AttentionInput rows = input.rows(row, count);
     const PartialAttention part =
         attend_picked_block(rows, index_keys.narrow(1, 0, rows.k.size(0)), lse_local.narrow(1, row, count));
     outs.push_back(part.out);
@@ -157,17 +181,16 @@ PartialAttention SparseAttention::attend_picked_block(const AttentionInput& inpu
   if (observe_picks_) {
     observe_picks_(input.layer, input.first_position, picked);
   }
-  count(input.layer, picked, selection.far.sum().item<int64_t>());
+  count(input, picked.counts.sum(1));
   return attend_picked(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale, layer.key_heads(),
                        picked);
 }
 
-void SparseAttention::count(int64_t layer, const PickedTokens& picked, int64_t far_available) {
-  const at::Tensor far_tokens = picked.counts.sum(1).cpu();
-  std::vector<SelectionCounts>& heads = counts_[static_cast<size_t>(layer)];
-  for (size_t place = 0; place < heads.size(); ++place) {
-    heads[place].add({picked.counts.size(1), far_tokens[static_cast<int64_t>(place)].item<int64_t>(), far_available});
-  }
+void SparseAttention::count(const AttentionInput& input, const at::Tensor& far_tokens) {
+  LayerCounts& counts = counts_[static_cast<size_t>(input.layer)];
+  counts.rows += input.q.size(0);
+  counts.far_available += far_keys(input.first_position, input.q.size(0), model_.plan.local);
+  counts.far_tokens = counts.far_tokens.defined() ? counts.far_tokens + far_tokens : far_tokens;
 }
 
 at::Tensor SparseAttention::attend_near_and(FarAttention far, const AttentionInput& input,
@@ -184,6 +207,22 @@ at::Tensor SparseAttention::attend_near_and(FarAttention far, const AttentionInp
   return near.out.index_copy(1, layer.head_index, merge(near_of_heads, far_of_heads).out);
 }
 
+at::Tensor SparseAttention::attend_sparse_rows(const AttentionInput& input, const at::Tensor& index_keys) {
+  const auto place = static_cast<size_t>(input.layer);
+  const LayerIndexer& layer = model_.indexer.layers[place];
+  const std::vector<kernels::SelectionRule> rules = kernel_rules(selection_.rule, selection_.gates[place]);
+  if (observe_picks_ || selection_.by_exact_scores || rules.size() != layer.heads.size() ||
+      !serves_decode(input, layer)) {
+    return attend_near_and(&SparseAttention::attend_picked_tokens, input, index_keys);
+  }
+  const at::Tensor packed = layer.heads.empty() ? at::Tensor() : packed_index_keys(input.layer);
+  const DecodedRows rows = attend_by_index(input, layer, packed, model_.plan.local, rules, workspace_);
+  if (far_keys(input.first_position, input.q.size(0), model_.plan.local) > 0) {
+    count(input, rows.far_tokens);
+  }
+  return rows.out;
+}
+
 at::Tensor SparseAttention::forward(const AttentionInput& input) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   const at::Tensor index_keys = layer.heads.empty() ? at::Tensor() : append_index_keys(input);
@@ -194,7 +233,7 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
   const int64_t sparse_row = std::clamp<int64_t>(sparse_from_ - input.first_position, 0, num_new);
   std::vector<at::Tensor> outs;
   if (sparse_row > 0) {
-    const AttentionInput rows = rows_of(input, 0, sparse_row);
+    const AttentionInput rows = input.rows(0, sparse_row);
     outs.push_back(
         prefill_.mode == PrefillMode::kDense ? dense_prefill_.forward(rows)
         : serves_tiles(rows, layer)
@@ -202,8 +241,8 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
             : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }
   if (sparse_row < num_new) {
-    const AttentionInput rows = rows_of(input, sparse_row, num_new - sparse_row);
-    outs.push_back(attend_near_and(&SparseAttention::attend_picked_tokens, rows, index_keys));
+    const AttentionInput rows = input.rows(sparse_row, num_new - sparse_row);
+    outs.push_back(attend_sparse_rows(rows, index_keys));
   }
   return outs.size() == 1 ? outs.front() : at::cat(outs);
 }

@@ -9,6 +9,7 @@
 
 #include "model/attention.h"
 #include "model/planned_attention.h"
+#include "ops/decode_attention.h"
 #include "sparse/head_plan.h"
 #include "sparse/indexer.h"
 #include "sparse/picked_attention.h"
@@ -61,8 +62,8 @@ void add(HeadCounts& sum, const HeadCounts& counts);
 
 /// The converted model: local heads see sinks and window. Retrieval heads are dense in prefill, or see sinks, window
 /// and the far keys of the tiles that their index selects; for sparse rows they see sinks, window and the far tokens
-/// that their index picks. Plain tensor code, no gradients. One object serves one sequence at a time: it keeps the
-/// index keys beside the KV cache, and forgets them when a sequence starts anew at position 0.
+/// that their index picks. Tensor code, and kernels where they serve; no gradients. One object serves one sequence at a
+/// time: it keeps the index keys beside the KV cache, and forgets them when a sequence starts anew at position 0.
 class SparseAttention : public Attention {
  public:
   /// `model` must outlive this object.
@@ -81,11 +82,12 @@ class SparseAttention : public Attention {
   at::Tensor forward(const AttentionInput& input) override;
 
   /// Gets what sparse rows pick from now on: those of a layer from `first_position` on, as select_tokens returns it.
+  /// Then no kernel runs for them, since a kernel does not keep the order of scores.
   using PickObserver = std::function<void(int64_t layer, int64_t first_position, const PickedTokens& picked)>;
   void observe_picks(PickObserver observer) { observe_picks_ = std::move(observer); }
 
-  /// Of everything since the last call of reset_counts.
-  const HeadCounts& counts() const { return counts_; }
+  /// Of everything since the last call of reset_counts. Waits for the device.
+  HeadCounts counts() const;
   const TileCounts& tile_counts() const { return tile_counts_; }
   void reset_counts();
 
@@ -93,8 +95,16 @@ class SparseAttention : public Attention {
   struct IndexKeys {
     at::Tensor keys;  // [Kr, capacity, r]
     int64_t length = 0;
+    at::Tensor packed;  // bfloat16, for the kernels: the first packed_length of them
+    int64_t packed_length = 0;
+  };
+  struct LayerCounts {
+    int64_t rows = 0, far_available = 0;
+    at::Tensor far_tokens;  // int64 [R], on the device, which nobody wants to wait for at every token
   };
   at::Tensor append_index_keys(const AttentionInput& input);
+  at::Tensor packed_index_keys(int64_t layer);
+  at::Tensor attend_sparse_rows(const AttentionInput& input, const at::Tensor& index_keys);
   // How the retrieval heads attend to far keys: by tiles or by tokens. lse_local float32 [R, n].
   using FarAttention = PartialAttention (SparseAttention::*)(const AttentionInput& input, const at::Tensor& index_keys,
                                                              const at::Tensor& lse_local);
@@ -105,7 +115,7 @@ class SparseAttention : public Attention {
                                         const at::Tensor& lse_local);
   PartialAttention attend_picked_block(const AttentionInput& input, const at::Tensor& index_keys,
                                        const at::Tensor& lse_local);
-  void count(int64_t layer, const PickedTokens& picked, int64_t far_available);
+  void count(const AttentionInput& input, const at::Tensor& far_tokens);
 
   const SparseModel& model_;
   SelectionSettings selection_;
@@ -113,9 +123,10 @@ class SparseAttention : public Attention {
   PlannedAttention dense_prefill_;
   int64_t sparse_from_ = std::numeric_limits<int64_t>::max();
   std::vector<IndexKeys> index_;
-  HeadCounts counts_;
+  std::vector<LayerCounts> counts_;
   TileCounts tile_counts_;
   PickObserver observe_picks_;
+  ops::DecodeWorkspace workspace_;
 };
 
 }  // namespace retrosparse

@@ -17,19 +17,6 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// The first rows of a sequence, or the last ones; keys up to the last row.
-AttentionInput rows_of(const AttentionInput& input, int64_t begin, int64_t count) {
-  AttentionInput rows = input;
-  rows.first_position = input.first_position + begin;
-  rows.q = input.q.narrow(0, begin, count);
-  rows.q_pre_rope = input.q_pre_rope.narrow(0, begin, count);
-  const int64_t num_keys = rows.first_position + count;
-  rows.k = input.k.narrow(0, 0, num_keys);
-  rows.v = input.v.narrow(0, 0, num_keys);
-  rows.k_pre_rope = input.k_pre_rope.narrow(0, 0, num_keys);
-  return rows;
-}
-
 }  // namespace
 
 TrainableSparseAttention::TrainableSparseAttention(const SparseModel& model, int64_t sparse_from)
@@ -48,8 +35,8 @@ at::Tensor TrainableSparseAttention::forward(const AttentionInput& input) {
   if (sparse_from_ >= num_tokens) {
     return planned_.forward(input);
   }
-  return at::cat({planned_.forward(rows_of(input, 0, sparse_from_)),
-                  sparse_rows(rows_of(input, sparse_from_, num_tokens - sparse_from_))});
+  return at::cat({planned_.forward(input.rows(0, sparse_from_)),
+                  sparse_rows(input.rows(sparse_from_, num_tokens - sparse_from_), input.k_pre_rope)});
 }
 
 // bool [R, n, S]: sinks, window and what the index picks.
@@ -78,7 +65,7 @@ at::Tensor TrainableSparseAttention::visible_keys(const AttentionInput& rows, co
   return hits.gt(0).logical_or_(near.unsqueeze(0));
 }
 
-at::Tensor TrainableSparseAttention::sparse_rows(const AttentionInput& rows) const {
+at::Tensor TrainableSparseAttention::sparse_rows(const AttentionInput& rows, const at::Tensor& k_pre_rope) const {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(rows.layer)];
   const PartialAttention near = attend_local(rows.q, rows.k, rows.v, rows.scale, model_.plan.local);
   if (layer.heads.empty()) {
@@ -87,7 +74,7 @@ at::Tensor TrainableSparseAttention::sparse_rows(const AttentionInput& rows) con
   at::Tensor hidden;  // [R, n, S]
   {
     const at::NoGradGuard no_grad;
-    hidden = visible_keys(rows, layer.keys(rows.k_pre_rope), near.lse.index_select(1, layer.head_index).transpose(0, 1))
+    hidden = visible_keys(rows, layer.keys(k_pre_rope), near.lse.index_select(1, layer.head_index).transpose(0, 1))
                  .logical_not_();
   }
   std::vector<at::Tensor> outs;

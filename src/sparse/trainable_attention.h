@@ -17,7 +17,8 @@ class TrainableSparseAttention : public Attention {
   at::Tensor forward(const AttentionInput& input) override;
 
  private:
-  at::Tensor sparse_rows(const AttentionInput& input) const;
+  /// The last rows of a sequence; k_pre_rope [S, K, D] of all its tokens.
+  at::Tensor sparse_rows(const AttentionInput& rows, const at::Tensor& k_pre_rope) const;
   at::Tensor visible_keys(const AttentionInput& rows, const at::Tensor& index_keys, const at::Tensor& lse_local) const;
 
   const SparseModel& model_;

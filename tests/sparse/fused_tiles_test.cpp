@@ -37,25 +37,21 @@ class FusedTilesTest : public testing::TestWithParam<int64_t> {
     input_ = {0, 0, kScale, random(kHeads), random(kGroups), random(kHeads), random(kGroups), random(kGroups)};
   }
 
-  // The rows [begin, begin + count) on a device and in a dtype.
-  AttentionInput rows(int64_t begin, int64_t count, at::TensorOptions options) const {
-    const auto taken = [&](const at::Tensor& x, int64_t first, int64_t n) { return x.narrow(0, first, n).to(options); };
-    return {0,
-            begin,
-            kScale,
-            taken(input_.q_pre_rope, begin, count),
-            taken(input_.k_pre_rope, begin, count),
-            taken(input_.q, begin, count),
-            taken(input_.k, 0, begin + count),
-            taken(input_.v, 0, begin + count)};
+  AttentionInput input_on(at::TensorOptions options) const {
+    AttentionInput input = input_;
+    for (at::Tensor* tensor : {&input.q_pre_rope, &input.k_pre_rope, &input.q, &input.k, &input.v}) {
+      *tensor = tensor->to(options);
+    }
+    return input;
   }
 
   // In two chunks, the second against the cache of the first.
   at::Tensor run(const SparseModel& model, at::TensorOptions options, TileCounts& counts) const {
     const at::NoGradGuard no_grad;
+    const AttentionInput input = input_on(options);
     SparseAttention attention(model);
-    const at::Tensor first = attention.forward(rows(0, 1024, options));
-    const at::Tensor second = attention.forward(rows(1024, kTokens - 1024, options));
+    const at::Tensor first = attention.forward(input.rows(0, 1024));
+    const at::Tensor second = attention.forward(input.rows(1024, kTokens - 1024));
     counts = attention.tile_counts();
     return at::cat({first, second}).to(at::kCPU, at::kFloat);
   }
@@ -73,8 +69,8 @@ TEST_P(FusedTilesTest, AgreesWithTheTensorCode) {
   const at::TensorOptions options = at::TensorOptions().device(at::kCUDA).dtype(at::kBFloat16);
   {
     const at::NoGradGuard no_grad;
-    ASSERT_TRUE(serves_tiles(rows(1024, 300, options), on_gpu.indexer.layers[0]));
-    ASSERT_FALSE(serves_tiles(rows(1000, 300, options), on_gpu.indexer.layers[0]));
+    ASSERT_TRUE(serves_tiles(input_on(options).rows(1024, 300), on_gpu.indexer.layers[0]));
+    ASSERT_FALSE(serves_tiles(input_on(options).rows(1000, 300), on_gpu.indexer.layers[0]));
   }
   const at::Tensor got = run(on_gpu, options, counts);
   EXPECT_EQ(counts.far, expected_counts.far);

@@ -50,17 +50,6 @@ class SparseAttentionTest : public testing::TestWithParam<SelectionRule> {
     whole_ = {0, 0, kScale, random(kHeads), random(kGroups), random(kHeads), random(kGroups), random(kGroups)};
   }
 
-  AttentionInput rows(int64_t begin, int64_t count) const {
-    AttentionInput input = whole_;
-    input.first_position = begin;
-    input.q_pre_rope = whole_.q_pre_rope.narrow(0, begin, count);
-    input.k_pre_rope = whole_.k_pre_rope.narrow(0, begin, count);
-    input.q = whole_.q.narrow(0, begin, count);
-    input.k = whole_.k.narrow(0, 0, begin + count);
-    input.v = whole_.v.narrow(0, 0, begin + count);
-    return input;
-  }
-
   // The keys that a retrieval head (by its place among them) attends to at a position, by the rule's text.
   std::vector<int64_t> keys_by_the_rule(size_t place, int64_t row) const {
     const LayerIndexer& layer = model_.indexer.layers[0];
@@ -154,9 +143,9 @@ TEST_P(SparseAttentionTest, DecodingTokenByTokenFollowsTheRule) {
   SparseAttention attention(model_);
   attention.set_sparse_from(100);
   const at::Tensor want = expected(100);
-  std::vector<at::Tensor> got{attention.forward(rows(0, 64)), attention.forward(rows(64, 36))};
+  std::vector<at::Tensor> got{attention.forward(whole_.rows(0, 64)), attention.forward(whole_.rows(64, 36))};
   for (int64_t row = 100; row < kTokens; ++row) {
-    got.push_back(attention.forward(rows(row, 1)));
+    got.push_back(attention.forward(whole_.rows(row, 1)));
   }
   EXPECT_LT(max_difference(at::cat(got), want), 1e-5);
 }
@@ -166,7 +155,7 @@ TEST_P(SparseAttentionTest, ANewSequenceForgetsTheOldOne) {
   attention.forward(whole_);
   attention.set_sparse_from(50);
   fresh.set_sparse_from(50);
-  EXPECT_TRUE(at::equal(attention.forward(rows(0, 120)), fresh.forward(rows(0, 120))));
+  EXPECT_TRUE(at::equal(attention.forward(whole_.rows(0, 120)), fresh.forward(whole_.rows(0, 120))));
 }
 
 TEST_P(SparseAttentionTest, EqualScoresGoToTheLowerPosition) {
@@ -206,13 +195,13 @@ TEST_P(SparseAttentionTest, CountsPicksByHead) {
       picks[static_cast<size_t>(place)] += picked.counts[place].sum().item<int64_t>();
     }
   });
-  attention.forward(rows(0, 100));
-  attention.forward(rows(100, 50));
+  attention.forward(whole_.rows(0, 100));
+  attention.forward(whole_.rows(100, 50));
   HeadCounts twice;
   add(twice, attention.counts());
   add(twice, attention.counts());
   for (size_t place = 0; place < 3; ++place) {
-    const SelectionCounts& counts = attention.counts()[0][place];
+    const SelectionCounts counts = attention.counts()[0][place];
     EXPECT_EQ(counts.far_tokens, picks[place]);
     EXPECT_EQ(counts.rows, kTokens - 70);
     EXPECT_EQ(counts.far_available, (70 - 22 + 149 - 22) * 80 / 2);  // row m has m - 22 far keys

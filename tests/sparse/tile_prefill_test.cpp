@@ -31,17 +31,6 @@ class TilePrefillTest : public testing::TestWithParam<double> {
     whole_ = {0, 0, kScale, random(kHeads), random(kGroups), random(kHeads), random(kGroups), random(kGroups)};
   }
 
-  AttentionInput rows(int64_t begin, int64_t count) const {
-    AttentionInput input = whole_;
-    input.first_position = begin;
-    input.q_pre_rope = whole_.q_pre_rope.narrow(0, begin, count);
-    input.k_pre_rope = whole_.k_pre_rope.narrow(0, begin, count);
-    input.q = whole_.q.narrow(0, begin, count);
-    input.k = whole_.k.narrow(0, 0, begin + count);
-    input.v = whole_.v.narrow(0, 0, begin + count);
-    return input;
-  }
-
   // score - LSE_far + log(m_far) of a query's far keys, [row - kWindow - kSinks + 1].
   at::Tensor log_shares(int64_t place, int64_t row) const {
     const LayerIndexer& layer = model_.indexer.layers[0];
@@ -103,7 +92,7 @@ class TilePrefillTest : public testing::TestWithParam<double> {
     std::vector<at::Tensor> out;
     for (size_t i = 0; i < cuts.size(); ++i) {
       const int64_t end = i + 1 < cuts.size() ? cuts[i + 1] : kTokens;
-      out.push_back(attention.forward(rows(cuts[i], end - cuts[i])));
+      out.push_back(attention.forward(whole_.rows(cuts[i], end - cuts[i])));
     }
     counts_ = attention.tile_counts();
     return at::cat(out);
@@ -151,8 +140,8 @@ TEST_P(TilePrefillTest, DecodeFollowsAsAfterADensePrompt) {
   for (SparseAttention* attention : {&tiles, &dense}) {
     attention->set_sparse_from(500);
   }
-  EXPECT_GT(max_difference(tiles.forward(rows(0, 500)), dense.forward(rows(0, 500))), 1e-4);
-  EXPECT_EQ(max_difference(tiles.forward(rows(500, 100)), dense.forward(rows(500, 100))), 0);
+  EXPECT_GT(max_difference(tiles.forward(whole_.rows(0, 500)), dense.forward(whole_.rows(0, 500))), 1e-4);
+  EXPECT_EQ(max_difference(tiles.forward(whole_.rows(500, 100)), dense.forward(whole_.rows(500, 100))), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shares, TilePrefillTest, testing::Values(0.12, 0.07, 0.05));
