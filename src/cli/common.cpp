@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/options.h"
+#include "ops/kernel_use.h"
 
 namespace retrosparse::cli {
 namespace {
@@ -128,6 +129,11 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
         return known ? std::string() : fmt::format("expected cpu, cuda, cuda:N or auto, found '{}'", name);
       });
   add_dtype_option(command, options.dtype, "float32 on the CPU, bfloat16 on a GPU");
+  command
+      .add_flag_callback(
+          "--no-kernels", [] { ops::allow_attention_kernels(false); },
+          "on a GPU: attention by libtorch's operations instead of kernels of our own, to compare")
+      ->group(kCommonGroup);
 }
 
 at::Device DeviceOptions::resolve_device() const {

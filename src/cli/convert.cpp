@@ -68,6 +68,10 @@ std::string summary(const Report& report) {
   row("far tokens a head", [](const Measurement& m) { return number(m.far_tokens, "{:.0f}"); });
   row("KV cache", [](const Measurement& m) { return format_bytes(m.kv_bytes); });
   row("index", [](const Measurement& m) { return m.index_bytes > 0 ? format_bytes(m.index_bytes) : ""; });
+  if (validation.speed) {
+    row("prefill, tokens/s", [](const Measurement& m) { return number(m.prefill_speed, "{:.0f}"); });
+    row("decode, tokens/s", [](const Measurement& m) { return number(m.decode_speed, "{:.0f}"); });
+  }
   return table.text();
 }
 
@@ -78,6 +82,9 @@ void run(const ConvertArguments& arguments, const std::vector<std::string>& stag
   options.recipe = Recipe::read(arguments.recipe, all_settings(arguments));
   const at::Device device = arguments.device.resolve_device();
   const auto group = dist::ProcessGroup::from_environment(device);
+  if (!group.is_main() && log_level() == LogLevel::kInfo) {
+    set_log_level(LogLevel::kWarning);  // one of several processes tells how it goes
+  }
   options.device = group.device();
   options.dtype = arguments.device.resolve_dtype(device);
   options.prefill_chunk = arguments.prefill_chunk;

@@ -4,6 +4,7 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "convert/artifacts.h"
+#include "convert/measure_speed.h"
 #include "convert/stage.h"
 #include "plan/cost.h"
 #include "validate/label_rows.h"
@@ -165,6 +166,10 @@ void run_validate(Workspace& workspace) {
   validation.variants.dense->kv_bytes = bytes.dense;
   validation.variants.sparse->index_bytes = bytes.index;
   validation.variants.paper->index_bytes = bytes.index;
+  if (recipe.validate.speed_tokens > 0) {
+    measure_speed(workspace, sparse, workspace.scored_sample(suite, recipe.validate.tasks.front(), 0, 1).ids,
+                  validation);
+  }
   write_results(report, workspace.folder("validate") / "results.json");
 }
 

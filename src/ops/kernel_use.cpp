@@ -11,8 +11,8 @@ std::atomic<bool> kernels_allowed{true};
 
 }  // namespace
 
-void allow_attention_kernels(bool allowed) {
-  kernels_allowed = allowed;
+bool allow_attention_kernels(bool allowed) {
+  return kernels_allowed.exchange(allowed);
 }
 
 bool attention_kernels_serve([[maybe_unused]] const at::Tensor& q) {

@@ -206,6 +206,14 @@ StageCost plan_validate(const ConversionPlan& plan) {
   stage.runs(samples * 2, label_rows_effort(plan, rows, 0, false));
   stage.runs(samples, label_rows_effort(plan, rows, picks(plan), false));
   stage.runs(samples, label_rows_effort(plan, rows, paper_picks(plan), true));
+  const double speed_tokens = as_double(validate.speed_tokens);
+  if (speed_tokens > 0) {  // dense and converted generate, and converted once more without our kernels
+    const double runs = as_double(validate.speed_runs), sparse_runs = runs * (plan.machine.has_own_kernels ? 2 : 1);
+    stage.reads((runs + sparse_runs) * context(plan));
+    stage.runs(runs, prefill(plan, true)).runs(sparse_runs, prefill(plan, false));
+    stage.runs(runs * speed_tokens, label_rows_effort(plan, 1, 0, false));
+    stage.runs(sparse_runs * speed_tokens, label_rows_effort(plan, 1, picks(plan), false));
+  }
   if (tiles) {  // a second cache, of the sample prefilled by tiles
     const Moment second = cache_memory(plan, context(plan), /*index=*/true);
     stage.holds("cache of the same sample prefilled by tiles", second.bytes());

@@ -120,6 +120,12 @@ void check_together(const Recipe& recipe, const YamlObject& yaml) {
   if (recipe.index.index_dim % 2 != 0) {
     throw yaml.object_or_empty("index").error("index_dim", "not even").found(std::to_string(recipe.index.index_dim));
   }
+  if (recipe.validate.speed_tokens == 1 || recipe.validate.speed_tokens >= recipe.context_length) {
+    throw yaml.object_or_empty("validate")
+        .error("speed_tokens", "out of range")
+        .expected(fmt::format("0, or 2 to {}, what the context holds beside a prompt", recipe.context_length - 1))
+        .found(std::to_string(recipe.validate.speed_tokens));
+  }
   if (recipe.validate.tasks.empty()) {
     throw yaml.object_or_empty("validate").error("tasks", "nothing to measure").expected("at least one task");
   }

@@ -106,6 +106,7 @@ struct Recipe {
     int64_t samples = 6;
     int64_t rows_per_sample = 128;
     double paper_p = 0.9;
+    int64_t speed_tokens = 64, speed_runs = 3;
   };
 
   int64_t context_length = 32768;

@@ -148,6 +148,11 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("rows_per_sample", validate.rows_per_sample, "answer rows that count: the last ones", at_least(1));
     fields.value("paper_p", validate.paper_p, "of the paper's rule, which is measured besides",
                  Limits<double>{kAboveZero, 0.999999});
+    fields.value("speed_tokens", validate.speed_tokens,
+                 "to generate after a prompt that fills the rest of the context, dense and converted, to measure the "
+                 "speed; 0: not measured",
+                 at_least(0));
+    fields.value("speed_runs", validate.speed_runs, "of which the medians count", at_least(1));
   });
 }
 

@@ -143,6 +143,7 @@ struct Report {
     std::optional<double> far_tokens;  ///< read by a retrieval head for a row, mean
     double kv_bytes = 0;               ///< KV cache of one sequence of context_length tokens
     double index_bytes = 0;            ///< index keys beside it
+    std::optional<double> prefill_speed, decode_speed;  ///< generating, tokens a second; see Speed
   };
 
   struct TaskResult {
@@ -154,9 +155,17 @@ struct Report {
     Variants<std::optional<double>> far_tokens;  ///< read by a retrieval head for a row, mean
   };
 
+  /// How generating was timed: one sequence, greedily, the models in turns, medians.
+  struct Speed {
+    int64_t prompt_tokens = 0, new_tokens = 0, runs = 0;
+    /// The converted model's, kept to the framework's operations where it otherwise runs by GPU kernels of our own.
+    std::optional<double> prefill_without_kernels, decode_without_kernels;
+  };
+
   struct Validation {
     Variants<std::optional<Measurement>> variants;
     std::vector<TaskResult> tasks;
+    std::optional<Speed> speed;
   };
 
   /// One stage of the run, beside what `plan` had predicted for it.

@@ -156,6 +156,18 @@ void visit_fields(std::type_identity<Report::Measurement>, Visit&& visit) {
   visit("far_tokens", &Measurement::far_tokens);
   visit("kv_bytes", &Measurement::kv_bytes);
   visit("index_bytes", &Measurement::index_bytes);
+  visit("prefill_speed", &Measurement::prefill_speed);
+  visit("decode_speed", &Measurement::decode_speed);
+}
+
+template <typename Visit>
+void visit_fields(std::type_identity<Report::Speed>, Visit&& visit) {
+  using Speed = Report::Speed;
+  visit("prompt_tokens", &Speed::prompt_tokens);
+  visit("new_tokens", &Speed::new_tokens);
+  visit("runs", &Speed::runs);
+  visit("prefill_without_kernels", &Speed::prefill_without_kernels);
+  visit("decode_without_kernels", &Speed::decode_without_kernels);
 }
 
 template <typename Visit>
@@ -175,6 +187,7 @@ void visit_fields(std::type_identity<Report::Validation>, Visit&& visit) {
   using Validation = Report::Validation;
   visit("variants", &Validation::variants);
   visit("tasks", &Validation::tasks);
+  visit("speed", &Validation::speed);
 }
 
 template <typename Visit>

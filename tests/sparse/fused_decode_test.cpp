@@ -104,9 +104,11 @@ TEST_P(FusedDecodeTest, KernelsAgreeWithTheTensorCode) {
       ASSERT_TRUE(serves_decode(rows(index, 0, 9, options), on_gpu.indexer.layers[static_cast<size_t>(index)]));
     }
     const at::Tensor got = by_model(on_gpu, index, options, counts);
-    ops::allow_attention_kernels(false);
-    const at::Tensor plain = by_model(on_gpu, index, options, plain_counts);
-    ops::allow_attention_kernels(true);
+    at::Tensor plain;
+    {
+      const ops::WithoutAttentionKernels without;
+      plain = by_model(on_gpu, index, options, plain_counts);
+    }
     const double plain_error = (plain - expected).abs().mean().item<double>();
     EXPECT_LT((got - expected).abs().mean().item<double>(), 2 * plain_error + 1e-4) << "layer " << index;
     EXPECT_EQ(total(counts).rows, total(expected_counts).rows);

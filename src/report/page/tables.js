@@ -34,18 +34,25 @@ function pickingRemark(task, key) {
     ? html("small", {}, `KL ${decimal(kl)}, ${plural(Math.round(tokens), "token")}`) : null;
 }
 
+/** The speed without our kernels, where there are some. */
+function kernelRemarks(shownVariants, without) {
+  return shownVariants.map(({ key }) => (key === "sparse" && known(without)
+    ? html("small", {}, `${integer(without)} without kernels`) : null));
+}
+
 /** Tasks and totals by model; the best of each row is marked. */
-function comparisonTable({ variants, tasks }, model) {
+function comparisonTable({ variants, tasks, speed }, model) {
   const shownVariants = VARIANTS.filter(({ key }) => variants[key] || tasks.some((task) => known(task.accuracy[key])));
   const taskName = (task) => [html("code", {}, task.task),
     html("small", {}, `${plural(task.samples, "sample")}, ${plural(task.rows, "row")}, ${count(task.length)} tokens`)];
   const taskRows = tasks.map((task) => comparisonRow(taskName(task),
     shownVariants.map(({ key }) => task.accuracy[key]), percent, Math.max,
     shownVariants.map(({ key }) => pickingRemark(task, key))));
-  const total = (name, remark, field, shown, better) => {
+  const total = (name, remark, field, shown, better, remarks) => {
     const values = shownVariants.map(({ key }) => (variants[key] ? field(variants[key]) : undefined));
-    return values.some(known) ? comparisonRow([name, html("small", {}, remark)], values, shown, better) : null;
+    return values.some(known) ? comparisonRow([name, html("small", {}, remark)], values, shown, better, remarks) : null;
   };
+  const timed = speed ? `tokens a second, ${plural(speed.runs, "run")}` : "";
   const totalRows = [
     total("Mean accuracy", "over the tasks", (one) => one.accuracy, percent, Math.max),
     total("NLL", "nats a token of running text", (one) => one.nll, (value) => decimal(value, 4), Math.min),
@@ -54,6 +61,10 @@ function comparisonTable({ variants, tasks }, model) {
     total("Far tokens", "a retrieval head and row", (one) => one.far_tokens, integer),
     total("KV cache", `at ${integer(model.context_length)} tokens`, (one) => one.kv_bytes, bytes),
     total("Index keys", "beside the cache", (one) => one.index_bytes, bytes),
+    total("Prefill", timed, (one) => one.prefill_speed, integer, Math.max,
+      kernelRemarks(shownVariants, speed?.prefill_without_kernels)),
+    total("Decode", timed, (one) => one.decode_speed, integer, Math.max,
+      kernelRemarks(shownVariants, speed?.decode_without_kernels)),
   ];
   const heads = shownVariants.map(({ name, about }) => html("th", { scope: "col", title: about }, name));
   return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison of the models" },
