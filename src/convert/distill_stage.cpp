@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/json.h"
 #include "base/progress.h"
@@ -90,6 +91,7 @@ void run_distill(Workspace& workspace) {
   }
   const InterruptGuard guard;
   const double before = held_out_kl(workspace, workspace.dense_model(), sparse);
+  remove_leftovers(folder / "weights");
   AtomicFolder written(folder / "weights", /*replace=*/true);
   write_sharded(written.staging(), tensors_as_stored(source, config, weights), uint64_t{5} << 30);
   written.commit();

@@ -4,9 +4,11 @@
 #include <ATen/ops/full.h>
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -95,11 +97,12 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
     }
     group.barrier();
   };
+  std::ofstream metrics;
   if (group.is_main()) {
     remove_leftovers(state_folder);
     truncate_metrics(metrics_path, step);
+    metrics.open(metrics_path, std::ios::app);
   }
-  std::ofstream metrics(metrics_path, std::ios::app);
   Progress progress(name, steps, "steps");
   progress.advance(step);
   const InterruptGuard guard;
@@ -115,7 +118,9 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
       nlohmann::ordered_json line = {{"step", step}};
       line.update(measured);
       line["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      metrics << line.dump() << std::endl;
+      if (!(metrics << line.dump() << std::endl)) {
+        throw Error("cannot write: " + std::generic_category().message(errno)).file(metrics_path.string());
+      }
     }
     progress.note(fmt::format("{} {:.4g}", measured.begin().key(), measured.begin().value().get<double>()));
     progress.advance();

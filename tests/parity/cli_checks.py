@@ -1,7 +1,9 @@
 """What the tests of the command line share."""
 
 import json
+import resource
 import shutil
+import signal
 import struct
 
 import pytest
@@ -26,6 +28,12 @@ def fails(retrosparse, *arguments, code=ERROR, says=(), **options):
 
 def generate_fails(retrosparse, model, *arguments, **options):
     return fails(retrosparse, "generate", "--model", model, "--prompt", PROMPT, *arguments, **options)
+
+
+def full_disk(largest_file=100_000):
+    """What a full disk looks like to a writer: no file may grow beyond these bytes. For preexec_fn."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """Bad prompts, devices and outputs through the command line: one clear line, and what existed stays."""
 
 import os
-import resource
 import signal
 import subprocess
 
 import pytest
 import torch
 
-from cli_checks import break_truncated, ERROR, INTERRUPTED, PROMPT, edit_json, fails, generate_fails, model  # noqa: F401 (a fixture)
+from cli_checks import ERROR, INTERRUPTED, PROMPT, break_truncated, edit_json, fails, full_disk, generate_fails, model  # noqa: F401 (a fixture)
 from conftest import BUILD, NANO, write_ids
 
 
@@ -68,12 +67,6 @@ def kept(tmp_path):
     path.write_bytes(b"precious")
     yield path
     assert path.read_bytes() == b"precious" and os.listdir(folder) == [path.name]
-
-
-def full_disk():
-    """No file may grow beyond 100 kB: what a full disk looks like to a writer."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
 def test_full_disk(retrosparse, tmp_path, kept):

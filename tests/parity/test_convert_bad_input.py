@@ -1,9 +1,6 @@
 """What users get wrong when they convert: one clear line, exit code 1, and nothing that existed is lost."""
 
-import json
-import resource
 import shutil
-import signal
 import subprocess
 
 import pytest
@@ -76,23 +73,6 @@ def test_a_folder_below_a_file(tmp_path):
     (tmp_path / "file").write_text("precious")
     refused(convert(tmp_path / "file" / "out", code=1), str(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "precious"
-
-
-def full_disk():
-    """No file may grow beyond 100 kB: what a full disk looks like to a writer."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-
-def test_a_full_disk(tmp_path):
-    out = tmp_path / "out"
-    process = subprocess.run(command(out), capture_output=True, text=True, env=ENVIRONMENT, preexec_fn=full_disk,
-                             restore_signals=False)
-    refused(process, "cannot write")
-    stages = json.loads((out / "manifest.json").read_text())["stages"]
-    assert stages["profile"]["state"] == "done" and stages["export"]["state"] != "done"
-    convert(out)  # with room again it goes on
-    assert (out / "report" / "report.html").exists()
 
 
 def test_a_corrupt_stage_file_is_made_anew(profiled, tmp_path):

@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from cli_checks import full_disk
 from conftest import NANO
 from test_convert import ENVIRONMENT, command, convert
-from test_convert_bad_input import contents, full_disk, refused
+from test_convert_bad_input import contents, refused
 
 
 @pytest.fixture(scope="module")
