@@ -1,5 +1,4 @@
-#include <ATen/ATen.h>
-#include <gtest/gtest.h>
+#include "export/export_model.h"
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -7,13 +6,8 @@
 #include <vector>
 
 #include "base/file.h"
-#include "base/testing.h"
-#include "checkpoint/checkpoint.h"
-#include "export/base_identity.h"
-#include "export/export_adapter.h"
-#include "export/export_model.h"
+#include "export/export_fixture.h"
 #include "export/load_converted.h"
-#include "export/tiny_conversion.h"
 #include "model/tensor_match.h"
 
 namespace retrosparse {
@@ -23,44 +17,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-class Export : public testing::Test {
- protected:
-  void SetUp() override { write_source(tiny_config()); }
-
-  // A source checkpoint in bfloat16.
-  void write_source(const json& config) {
-    fs::remove_all(source_);
-    fs::create_directories(source_);
-    write_config(source_, config);
-    config_ = ModelConfig::read(source_);
-    std::map<std::string, at::Tensor> tensors;
-    for (const auto& [name, tensor] : random_tensors_for(config_)) {
-      tensors[name] = tensor.to(at::kBFloat16);
-    }
-    write_safetensors(source_ / "model.safetensors", tensors);
-    converted_ = tiny_conversion(config_);
-  }
-
-  void export_to(const fs::path& out, const ExportOptions& options = {}, const ModelWeights* weights = nullptr) {
-    export_model({Checkpoint::open(source_), config_, converted_, weights}, out, options);
-  }
-
-  TempFolder folder_;
-  fs::path source_ = folder_ / "source", out_ = folder_ / "out";
-  ModelConfig config_;
-  ConvertedModel converted_;
-};
-
-void expect_same_index(const ConvertedModel& a, const ConvertedModel& b) {
-  const auto a_tensors = a.sparse.indexer.named_tensors(), b_tensors = b.sparse.indexer.named_tensors();
-  ASSERT_EQ(a_tensors.size(), b_tensors.size());
-  for (const auto& [name, tensor] : a_tensors) {
-    EXPECT_TRUE(at::equal(tensor, b_tensors.at(name))) << name;
-  }
-  EXPECT_EQ(settings_json(a), settings_json(b));
-}
-
-TEST_F(Export, KeepsEveryTensorToTheBit) {
+TEST_F(ExportTest, KeepsEveryTensorToTheBit) {
   export_to(out_);
   const Checkpoint source = Checkpoint::open(source_), out = Checkpoint::open(out_);
   EXPECT_EQ(out.names().size(), source.names().size() + 8);
@@ -75,7 +32,7 @@ TEST_F(Export, KeepsEveryTensorToTheBit) {
   EXPECT_EQ(out.info("model.layers.0.self_attn.indexer.gate.bias").shape, (std::vector<int64_t>{2}));
 }
 
-TEST_F(Export, IsReadBack) {
+TEST_F(ExportTest, IsReadBack) {
   export_to(out_, {.max_shard_bytes = 20000});
   EXPECT_TRUE(fs::exists(out_ / kIndexFile));
   const ModelConfig config = ModelConfig::read(out_);
@@ -88,7 +45,7 @@ TEST_F(Export, IsReadBack) {
   expect_same_index(load_converted(out_, config, at::kCPU), converted_);
 }
 
-TEST_F(Export, ChangesOnlyWhatItHasToInTheConfiguration) {
+TEST_F(ExportTest, ChangesOnlyWhatItHasToInTheConfiguration) {
   export_to(out_);
   const auto before = ordered_json::parse(read_text(source_ / "config.json"));
   const auto after = ordered_json::parse(read_text(out_ / "config.json"));
@@ -107,7 +64,7 @@ TEST_F(Export, ChangesOnlyWhatItHasToInTheConfiguration) {
   }
 }
 
-TEST_F(Export, BringsTheEngineAndTheTokenizer) {
+TEST_F(ExportTest, BringsTheEngineAndTheTokenizer) {
   put_file(source_ / "tokenizer.json", "{\"a\": 1}");
   put_file(source_ / "generation_config.json", "{}");
   put_file(source_ / "LICENSE", "free");
@@ -133,7 +90,7 @@ TEST_F(Export, BringsTheEngineAndTheTokenizer) {
       contains(card, "`top_p`: until 0.5 to 1 of the attention mass is covered, at least 0 to 3, at most 3 to 12"));
 }
 
-TEST_F(Export, HasAnEngineForEveryFamily) {
+TEST_F(ExportTest, HasAnEngineForEveryFamily) {
   for (const Family& family : Family::all()) {
     for (const std::string& architecture : family.architectures) {
       json config = tiny_config();
@@ -148,7 +105,7 @@ TEST_F(Export, HasAnEngineForEveryFamily) {
   }
 }
 
-TEST_F(Export, WritesTrainedWeightsInTheDtypeOfTheSource) {
+TEST_F(ExportTest, WritesTrainedWeightsInTheDtypeOfTheSource) {
   const Checkpoint source = Checkpoint::open(source_);
   const ModelWeights weights = load_weights(source, config_, at::kCPU, at::kFloat);
   for (const TensorBinding& binding : bind_tensors(config_, weights)) {
@@ -164,7 +121,7 @@ TEST_F(Export, WritesTrainedWeightsInTheDtypeOfTheSource) {
   EXPECT_TRUE(contains(read_text(out_ / "README.md"), "trained further"));
 }
 
-TEST_F(Export, StoresATiedEmbeddingOnce) {
+TEST_F(ExportTest, StoresATiedEmbeddingOnce) {
   std::map<std::string, at::Tensor> tensors = random_tensors_for(config_);
   const at::Tensor table = tensors.at("model.embed_tokens.weight");
   tensors.erase("model.embed_tokens.weight");
@@ -176,7 +133,7 @@ TEST_F(Export, StoresATiedEmbeddingOnce) {
   EXPECT_TRUE(at::equal(out.tensor("model.embed_tokens.weight"), table));
 }
 
-TEST_F(Export, KeepsBothTablesWhereTheyAreTiedInNameOnly) {
+TEST_F(ExportTest, KeepsBothTablesWhereTheyAreTiedInNameOnly) {
   std::map<std::string, at::Tensor> tensors = random_tensors_for(config_);
   const at::Tensor table = tensors.at("model.embed_tokens.weight") + 1;
   tensors["lm_head.weight"] = table;
@@ -190,7 +147,7 @@ TEST_F(Export, KeepsBothTablesWhereTheyAreTiedInNameOnly) {
   }
 }
 
-TEST_F(Export, KeepsFusedExpertsAsTheyAreStored) {
+TEST_F(ExportTest, KeepsFusedExpertsAsTheyAreStored) {
   const ModelWeights weights = allocate_weights(config_, at::kCPU, at::kFloat);
   std::map<std::string, at::Tensor> tensors;
   for (const TensorBinding& binding : bind_tensors(config_, weights, ExpertLayout::kFused)) {
@@ -207,7 +164,7 @@ TEST_F(Export, KeepsFusedExpertsAsTheyAreStored) {
   }
 }
 
-TEST_F(Export, ExportsAConvertedModelAgain) {
+TEST_F(ExportTest, ExportsAConvertedModelAgain) {
   export_to(out_);
   const Checkpoint source = Checkpoint::open(out_);
   const ModelConfig config = ModelConfig::read(out_);
@@ -217,7 +174,7 @@ TEST_F(Export, ExportsAConvertedModelAgain) {
   expect_same_index(load_converted(folder_ / "again", config, at::kCPU), converted_);
 }
 
-TEST_F(Export, ReplacesOnlyAnEarlierExportAndOnlyWhenAsked) {
+TEST_F(ExportTest, ReplacesOnlyAnEarlierExportAndOnlyWhenAsked) {
   export_to(out_);
   const std::string before = read_text(out_ / "config.json");
   EXPECT_TRUE(contains(error_of([&] { export_to(out_); }), "exists and is not empty"));
@@ -234,7 +191,7 @@ TEST_F(Export, ReplacesOnlyAnEarlierExportAndOnlyWhenAsked) {
   EXPECT_NO_THROW(export_to(folder_ / "empty"));
 }
 
-TEST_F(Export, NeverTouchesItsSource) {
+TEST_F(ExportTest, NeverTouchesItsSource) {
   for (const fs::path& out : {source_, source_ / "", folder_.path(), folder_ / "out/../source"}) {
     EXPECT_TRUE(
         contains(error_of([&] { export_to(out, {.replace = true}); }), "the model that is exported lies there"));
@@ -245,7 +202,7 @@ TEST_F(Export, NeverTouchesItsSource) {
   EXPECT_NO_THROW(Checkpoint::open(source_));
 }
 
-TEST_F(Export, LeavesNothingBehindWhenTheDiskIsFull) {
+TEST_F(ExportTest, LeavesNothingBehindWhenTheDiskIsFull) {
   export_to(out_);
   const std::string before = read_text(out_ / "config.json");
   const std::set<std::string> names = folder_.names();
@@ -258,79 +215,12 @@ TEST_F(Export, LeavesNothingBehindWhenTheDiskIsFull) {
   EXPECT_EQ(folder_.names(), names);
 }
 
-TEST_F(Export, RefusesASourceThatDoesNotFit) {
+TEST_F(ExportTest, RefusesASourceThatDoesNotFit) {
   std::map<std::string, at::Tensor> tensors = random_tensors_for(config_);
   tensors.erase("model.norm.weight");
   write_safetensors(source_ / "model.safetensors", tensors);
   EXPECT_TRUE(contains(error_of([&] { export_to(out_); }), "model.norm.weight"));
   EXPECT_FALSE(fs::exists(out_));
-}
-
-class Adapter : public Export {
- protected:
-  void SetUp() override {
-    Export::SetUp();
-    export_adapter({Checkpoint::open(source_), config_, converted_}, out_);
-  }
-
-  // Rewrites the adapter's tensors after a change.
-  template <typename Change>
-  std::string error_after(Change&& change) {
-    std::map<std::string, at::Tensor> tensors = converted_.sparse.indexer.named_tensors();
-    change(tensors);
-    write_safetensors(out_ / kAdapterTensors, tensors);
-    return error_of([&] { load_converted(out_, config_, at::kCPU); });
-  }
-};
-
-TEST_F(Adapter, HoldsTheIndexAndNothingElse) {
-  EXPECT_EQ(SafetensorsFile(out_ / kAdapterTensors).tensors().size(), 8u);
-  expect_same_index(load_converted(out_, config_, at::kCPU), converted_);
-  EXPECT_TRUE(contains(read_text(out_ / "README.md"), base_identity(Checkpoint::open(source_))));
-}
-
-TEST_F(Adapter, KnowsItsCheckpoint) {
-  EXPECT_NO_THROW(check_adapter_base(out_, Checkpoint::open(source_)));
-  std::map<std::string, at::Tensor> tensors;
-  const Checkpoint source = Checkpoint::open(source_);
-  for (const std::string& name : source.names()) {
-    tensors[name] = source.tensor(name).clone();
-  }
-  fs::create_directories(folder_ / "shards");
-  fs::copy_file(source_ / "config.json", folder_ / "shards" / "config.json");
-  write_sharded(folder_ / "shards", tensors, 5000);
-  EXPECT_NO_THROW(check_adapter_base(out_, Checkpoint::open(folder_ / "shards")));
-
-  tensors.at("model.layers.1.mlp.up_proj.weight")[0][0] += 0.5;  // a fine-tune: other values, the same shapes
-  fs::create_directories(folder_ / "tuned");
-  fs::copy_file(source_ / "config.json", folder_ / "tuned" / "config.json");
-  write_sharded(folder_ / "tuned", tensors, 1 << 30);
-  EXPECT_TRUE(contains(error_of([&] { check_adapter_base(out_, Checkpoint::open(folder_ / "tuned")); }),
-                       "made for another checkpoint"));
-}
-
-TEST_F(Adapter, RefusesTensorsThatDoNotFit) {
-  using Tensors = std::map<std::string, at::Tensor>;
-  const std::string gate = "model.layers.2.self_attn.indexer.gate.bias";
-  EXPECT_TRUE(contains(error_after([&](Tensors& t) { t.erase(gate); }), "tensor '" + gate + "': missing"));
-  EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::zeros({2}); }), "expected [3], found [2]"));
-  EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::full({3}, NAN); }), "expected finite numbers"));
-  EXPECT_TRUE(contains(error_after([&](Tensors& t) { t[gate] = at::zeros({3}, at::kInt); }), "floating-point"));
-  EXPECT_TRUE(
-      contains(error_after([&](Tensors& t) { t["model.layers.1.self_attn.indexer.gate.bias"] = at::zeros({3}); }),
-               "a layer without retrieval heads"));
-}
-
-TEST_F(Adapter, RefusesBrokenFiles) {
-  const auto load = [&] { load_converted(out_, config_, at::kCPU); };
-  const std::string tensors = read_text(out_ / kAdapterTensors);
-  put_file(out_ / kAdapterTensors, tensors.substr(0, tensors.size() - 1));
-  EXPECT_TRUE(contains(error_of(load), kAdapterTensors));
-  fs::remove(out_ / kAdapterTensors);
-  EXPECT_TRUE(contains(error_of(load), kAdapterTensors));
-  put_file(out_ / kAdapterSettings, "{");
-  EXPECT_TRUE(contains(error_of(load), kAdapterSettings));
-  EXPECT_TRUE(contains(error_of([&] { load_converted(source_, config_, at::kCPU); }), "not a converted model"));
 }
 
 }  // namespace
