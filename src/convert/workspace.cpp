@@ -25,6 +25,16 @@ uint64_t seed_of(uint64_t seed, Split split) {
   return seed * 3 + static_cast<uint64_t>(split);
 }
 
+// Each process trains on as many documents of a step as the others.
+void check_shares(const std::string& key, int64_t documents_per_step, int64_t processes) {
+  if (documents_per_step % processes != 0) {
+    throw Error("the documents of a step cannot be shared evenly")
+        .key(key)
+        .expected(fmt::format("a multiple of the {} processes", processes))
+        .found(std::to_string(documents_per_step));
+  }
+}
+
 }  // namespace
 
 Workspace::Workspace(ConversionOptions options, const dist::ProcessGroup& group)
@@ -34,6 +44,10 @@ Workspace::Workspace(ConversionOptions options, const dist::ProcessGroup& group)
         .key("context_length")
         .expected(fmt::format("at most {} (max_position_embeddings)", config_.max_position_embeddings))
         .found(std::to_string(recipe().context_length));
+  }
+  check_shares("train.documents_per_step", recipe().train.documents_per_step, group_.world_size());
+  if (recipe().distill.steps > 0) {
+    check_shares("distill.documents_per_step", recipe().distill.documents_per_step, group_.world_size());
   }
   digests_.emplace_back("model", base_identity(Checkpoint::open(options_.model)));
   for (const TextSource& source : sources()) {

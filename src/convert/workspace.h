@@ -37,7 +37,8 @@ enum class Split { kTraining, kCalibration, kValidation };
 /// What the stages of a conversion share. Everything is read when it is first asked for and then kept.
 class Workspace {
  public:
-  /// Reads config.json and hashes the inputs. Error: a model that is not supported; data files that are missing.
+  /// Reads config.json and hashes the inputs. Error: a model that is not supported; data files that are missing; a
+  /// step's documents that the processes of the group cannot share evenly.
   Workspace(ConversionOptions options, const dist::ProcessGroup& group);
 
   const ConversionOptions& options() const { return options_; }
