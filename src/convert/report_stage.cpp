@@ -20,6 +20,11 @@ std::string utc_now() {
   return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
+// As config.json names dtypes.
+std::string name_of(at::ScalarType dtype) {
+  return dtype == at::kFloat ? "float32" : dtype == at::kBFloat16 ? "bfloat16" : "float16";
+}
+
 }  // namespace
 
 void run_report(Workspace& workspace) {
@@ -30,7 +35,7 @@ void run_report(Workspace& workspace) {
   report.created = utc_now();
   report.environment = {.retrosparse = RETROSPARSE_VERSION,
                         .torch = TORCH_VERSION,
-                        .dtype = std::string(c10::toString(workspace.options().dtype)),
+                        .dtype = name_of(workspace.options().dtype),
                         .device = workspace.options().device.str(),
                         .processes = workspace.group().world_size()};
   report.profile = read_results(workspace.folder("profile") / "head_plan.json").profile;

@@ -57,6 +57,15 @@ function cacheCard({ dense, sparse }, model) {
     `at ${integer(model.context_length)} tokens, index included`) : null;
 }
 
+/** How fast the converted model generates, beside the dense one. */
+function speedCard({ dense, sparse }, speed) {
+  const times = (key) => decimal(sparse[key] / dense[key], 2);
+  return speed && known(dense?.decode_speed) && known(sparse?.decode_speed)
+    ? card("Generation", `${times("decode_speed")}×`,
+      `${integer(sparse.decode_speed)} tokens/s instead of ${integer(dense.decode_speed)}`,
+      `prefill of ${integer(speed.prompt_tokens)} tokens: ${times("prefill_speed")}×`) : null;
+}
+
 function timeCard(stages, environment) {
   const total = totals(stages);
   return known(total.seconds) ? card("Conversion", duration(total.seconds),
@@ -103,7 +112,7 @@ function summary(report) {
   const cards = [
     accuracyCard(variants, report.selection), klCard(variants, report.selection),
     tokensCard(variants, report.selection),
-    cacheCard(variants, report.model), timeCard(report.stages, report.environment),
+    cacheCard(variants, report.model), speedCard(variants, report.validation?.speed), timeCard(report.stages, report.environment),
   ].filter((one) => one);
   return [verdict(report), cards.length > 0 ? html("dl", { class: "cards" }, cards) : null];
 }

@@ -31,7 +31,7 @@ function comparisonRow(name, values, shown, better, remarks = []) {
 function pickingRemark(task, key) {
   const { [key]: kl } = task.kl_plan, { [key]: tokens } = task.far_tokens;
   return known(kl) && known(tokens)
-    ? html("small", {}, `KL ${decimal(kl)}, ${plural(Math.round(tokens), "token")}`) : null;
+    ? [html("small", {}, `KL ${decimal(kl)}`), html("small", {}, plural(Math.round(tokens), "token"))] : null;
 }
 
 /** The speed without our kernels, where there are some. */
