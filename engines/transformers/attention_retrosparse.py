@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 from transformers.cache_utils import DynamicLayer
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .configuration_retrosparse import SparseSettings
-from .functional_retrosparse import attend_dense, attend_local, local_positions, pick_far_tokens
+from .functional_retrosparse import attend_dense, attend_local, attend_tail, local_positions, merge, pick_far_tokens
 
 
 # --- Parameters -------------------------------------------------------------------------------------------------------
@@ -51,9 +52,11 @@ class Indexer(nn.Module):
 
 
 class IndexedCacheLayer(DynamicLayer):
-    """A layer of the key/value cache that also holds the index keys, float32 [batch, Kr, S, r]."""
+    """A layer of the key/value cache that also holds the index keys, float32 [batch, Kr, S, r], and, for models with a
+    tail, the mean values of blocks of tokens, float32 [batch, Kr, blocks, D]."""
 
     index_keys = None
+    block_means = None
 
     @classmethod
     def of(cls, cache, layer):
@@ -76,37 +79,55 @@ class IndexedCacheLayer(DynamicLayer):
         self.index_keys = index_keys
         return index_keys
 
-    def _change_index(self, change):
-        if self.index_keys is not None:
-            self.index_keys = change(self.index_keys)
+    def update_block_means(self, values, num_new, groups, first_tokens, block):
+        """Adds those of the blocks that the last num_new of the values [batch, K, S, D] complete, and returns all. The
+        blocks of a sequence begin at its own first token, so that it may have fewer than there is room for."""
+        num_tokens = values.shape[2]
+        num_known = [max(num_tokens - num_new - first, 0) // block for first in first_tokens]  # whatever crop() left
+        num_whole = [max(num_tokens - first, 0) // block for first in first_tokens]
+        if num_new == num_tokens:
+            self.block_means = values.new_zeros(len(values), len(groups), 0, values.shape[3], dtype=torch.float32)
+        if num_known != num_whole:
+            missing = max(num_whole) - self.block_means.shape[2]
+            self.block_means = pad(self.block_means, (0, 0, 0, max(missing, 0)))
+        for sequence, (first, known, whole) in enumerate(zip(first_tokens, num_known, num_whole)):
+            if known < whole:
+                fresh = values[sequence, :, first + known * block : first + whole * block][groups].float()
+                self.block_means[sequence, :, known:whole] = fresh.unflatten(1, (whole - known, block)).mean(dim=2)
+        return self.block_means
+
+    def _change(self, change):
+        self.index_keys, self.block_means = (
+            change(tensor) if tensor is not None else None for tensor in (self.index_keys, self.block_means))
 
     def offload(self):
         super().offload()
-        self._change_index(lambda keys: keys.to("cpu", non_blocking=True))
+        self._change(lambda tensor: tensor.to("cpu", non_blocking=True))
 
     def prefetch(self):
         super().prefetch()
-        self._change_index(lambda keys: keys.to(self.keys.device, non_blocking=True))
+        self._change(lambda tensor: tensor.to(self.keys.device, non_blocking=True))
 
     def reset(self):
         super().reset()
-        self._change_index(torch.zeros_like)
+        self._change(torch.zeros_like)
 
     def reorder_cache(self, beam_idx):
         super().reorder_cache(beam_idx)
-        self._change_index(lambda keys: keys.index_select(0, beam_idx.to(keys.device)))
+        self._change(lambda tensor: tensor.index_select(0, beam_idx.to(tensor.device)))
 
     def crop(self, *args, **kwargs):
         super().crop(*args, **kwargs)
-        self._change_index(lambda keys: keys[:, :, : self.get_seq_length()])
+        if self.index_keys is not None:  # block means of tokens that are gone are overwritten by the next ones
+            self.index_keys = self.index_keys[:, :, : self.get_seq_length()]
 
     def batch_repeat_interleave(self, repeats):
         super().batch_repeat_interleave(repeats)
-        self._change_index(lambda keys: keys.repeat_interleave(repeats, dim=0))
+        self._change(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices):
         super().batch_select_indices(indices)
-        self._change_index(lambda keys: keys[indices, ...])
+        self._change(lambda tensor: tensor[indices, ...])
 
 
 # --- The attention of a layer -----------------------------------------------------------------------------------------
@@ -162,16 +183,23 @@ class SparseAttention:
         index_keys = self.indexer.k_proj(k[:, self.indexed_groups]) if self.retrieval_heads else None
         if past_key_values is not None:
             k_rotated, v, index_keys = self.update_cache(past_key_values, k_rotated, v, index_keys)
+        paddings = self.run.padding or [0] * batch
+        block_means = None
+        if self.retrieval_heads and self.run.settings.tail_block:
+            layer = IndexedCacheLayer() if past_key_values is None else past_key_values.layers[self.layer_idx]
+            first_tokens = [padding + self.run.settings.sink_tokens for padding in paddings]
+            block_means = layer.update_block_means(v, num_rows, self.indexed_groups, first_tokens,
+                                                   self.run.settings.tail_block)
 
         out = torch.zeros_like(q)
         num_cached = k_rotated.shape[2] - num_rows
-        for sequence in range(batch):
-            padding = self.run.padding[sequence] if self.run.padding else 0
+        for sequence, padding in enumerate(paddings):
             first = max(padding - num_cached, 0)  # of the rows that are not padding
             if first < num_rows:
                 out[sequence, :, first:] = self.attend_sequence(
                     sequence, q[sequence, :, first:], q_rotated[sequence, :, first:], k_rotated[sequence, :, padding:],
-                    v[sequence, :, padding:], index_keys[sequence, :, padding:] if self.retrieval_heads else None)
+                    v[sequence, :, padding:], index_keys[sequence, :, padding:] if self.retrieval_heads else None,
+                    block_means[sequence] if block_means is not None else None)
         return self.o_proj(out.transpose(1, 2).reshape(batch, num_rows, -1)), None
 
     def update_cache(self, cache, k, v, index_keys):
@@ -186,9 +214,9 @@ class SparseAttention:
                                       f"{k.shape[2]} tokens, not of {length}")
         return k, v, index_keys
 
-    def attend_sequence(self, sequence, q, q_rotated, k, v, index_keys):
-        """One sequence without padding: q and q_rotated [H, T, D], k and v [K, S, D], index_keys [Kr, S, r] or None
-        -> [H, T, D]."""
+    def attend_sequence(self, sequence, q, q_rotated, k, v, index_keys, block_means):
+        """One sequence without padding: q and q_rotated [H, T, D], k and v [K, S, D], index_keys [Kr, S, r] or None,
+        block_means [Kr, blocks, D] or None -> [H, T, D]."""
         settings, num_rows, num_tokens = self.run.settings, q.shape[1], k.shape[1]
         is_decoding = num_rows == 1 and num_tokens > 1
         num_sparse = 1 if is_decoding else min(self.run.sparse_rows, num_rows)
@@ -207,12 +235,12 @@ class SparseAttention:
         if self.retrieval_heads and num_sparse:
             out[self.retrieval_heads, num_dense:] = self.attend_sparse(
                 sequence, q[self.retrieval_heads, num_dense:], q_rotated[self.retrieval_heads, num_dense:], k, v,
-                index_keys)
+                index_keys, block_means)
         return out
 
-    def attend_sparse(self, sequence, q, q_rotated, k, v, index_keys):
-        """The last n of S tokens with picked far tokens, row by row and in float32: q and q_rotated [R, n, D] of the
-        retrieval heads, k and v [K, S, D], index_keys [Kr, S, r] -> [R, n, D]."""
+    def attend_sparse(self, sequence, q, q_rotated, k, v, index_keys, block_means):
+        """The last n of S tokens with picked far tokens, and a tail if there are block_means, row by row and in float32:
+        q and q_rotated [R, n, D] of the retrieval heads, k and v [K, S, D], index_keys [Kr, S, r] -> [R, n, D]."""
         settings, num_rows = self.run.settings, q.shape[1]
         index_queries, gate_logits = self.indexer.q_proj(q), self.indexer.gate(q)
         out = torch.empty_like(q)
@@ -221,17 +249,22 @@ class SparseAttention:
             local = local_positions(position, position + 1, settings.sink_tokens, settings.window, q.device)
             for place, head in enumerate(self.retrieval_heads):
                 group = head // self.num_key_value_groups
+                indexed_group = self.indexed_groups.index(group)
                 query = q_rotated[place, row].float()
                 local_scores = k[group, local].float() @ query * self.scaling
-                tokens = pick_far_tokens(
-                    settings.selection, self.gates[place],
-                    index_keys[self.indexed_groups.index(group), : position + 1] @ index_queries[place, row],
-                    first_far=settings.sink_tokens, end_far=position - settings.window + 1,
-                    gate_logit=gate_logits[place, row].double(), local_lse=local_scores.double().logsumexp(0))
-                far_scores = k[group, tokens].float() @ query * self.scaling
-                probabilities = torch.softmax(torch.cat([local_scores, far_scores]), dim=0)
-                values = v[group, torch.cat([local, tokens])].float()
-                out[place, row] = (probabilities @ values).to(out.dtype)
+                index_scores = index_keys[indexed_group, : position + 1] @ index_queries[place, row]
+                far = dict(first_far=settings.sink_tokens, end_far=position - settings.window + 1,
+                           gate_logit=gate_logits[place, row].double())
+                tokens = pick_far_tokens(settings.selection, self.gates[place], index_scores,
+                                         local_lse=local_scores.double().logsumexp(0), **far)
+                scores = torch.cat([local_scores, k[group, tokens].float() @ query * self.scaling])
+                value = torch.softmax(scores, dim=0) @ v[group, torch.cat([local, tokens])].float()
+                tail = None
+                if block_means is not None:
+                    tail = attend_tail(index_scores, tokens, block_means[indexed_group], settings.tail_block, **far)
+                if tail is not None:
+                    value = merge(value, scores.double().logsumexp(0), *tail)
+                out[place, row] = value.to(out.dtype)
                 if self.run.record:
                     tokens = tokens.sort().values.cpu()
                     self.run.picked.append(PickedTokens(self.layer_idx, head, sequence, position, tokens))

@@ -30,6 +30,7 @@ class SparseSettings:
     window: int
     index_dim: int
     selection: str
+    tail_block: int  # tokens that share one mean value in the tail; 0: no tail
     retrieval_heads: dict[int, tuple[int, ...]]  # layer -> its retrieval heads, ascending
     gates: dict[int, tuple[Gate, ...]]  # layer -> one for each of them
 
@@ -44,6 +45,7 @@ class SparseSettings:
             window=_integer(stored, "window", 1),
             index_dim=_integer(stored, "index_dim", 1),
             selection=_one_of(stored.get("selection"), "selection", SELECTIONS),
+            tail_block=_tail_block(stored),
             retrieval_heads=_retrieval_heads(stored.get("retrieval_heads"), config),
             gates=_gates(stored.get("gates")),
         )
@@ -100,6 +102,15 @@ def _integer(stored, key, lowest, prefix=""):
 
 def _one_of(value, key, names):
     _require(value in names, key, f"one of {', '.join(names)}", value)
+    return value
+
+
+def _tail_block(stored):
+    """At most the window, so that every block with a far token is whole. `paper` has no gate, which a tail needs."""
+    value, window = stored.get("tail_block", 0), stored["window"]
+    _require(_is_integer(value) and 0 <= value <= window, "tail_block",
+             f"a whole number from 0 (no tail) to the window, {window}", value)
+    _require(value == 0 or stored["selection"] != "paper", "tail_block", "no tail beside the selection 'paper'", value)
     return value
 
 

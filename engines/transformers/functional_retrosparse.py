@@ -1,7 +1,7 @@
 """Which far tokens a row picks, and attention that is dense or local. Pure functions; "row" means a query token."""
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 ROW_BLOCK = 256  # prefill rows that share one mask
 
@@ -44,6 +44,30 @@ def pick_far_tokens(selection, gate, scores, first_far, end_far, gate_logit, loc
 def fewest_that_reach(share, probabilities):
     """How many of the descending `probabilities` it takes for their sum to reach `share`."""
     return min(int((probabilities.cumsum(0) < share).sum()) + 1, len(probabilities))
+
+
+# --- The tail: the far tokens that a row did not pick, by the index and the mean values of their blocks ---------------
+
+
+def attend_tail(scores, picked, block_means, block, first_far, end_far, gate_logit):
+    """Attention of one row to the far tokens that it did not pick, as (value [D], log-sum-exp); None: it picked all.
+
+    The index scores stand for the exact ones, with gate_logit added, and the mean of its block for a token's value.
+
+    scores, first_far, end_far, gate_logit   those of pick_far_tokens
+    block_means   float32 [blocks, D], means of `block` values each from first_far on
+    """
+    num_far = max(end_far - first_far, 0)
+    if len(picked) == num_far:
+        return None
+    left = scores[first_far:end_far].index_fill(0, picked - first_far, -torch.inf)
+    shares = pad(torch.softmax(left, dim=0), (0, -num_far % block)).view(-1, block).sum(dim=1)
+    return shares @ block_means[: len(shares)], left.double().logsumexp(0) + gate_logit
+
+
+def merge(value, lse, other_value, other_lse):
+    """Attention to two sets of tokens together: (exp(lse) value + exp(other_lse) other_value) / the sum of both."""
+    return torch.lerp(value, other_value, torch.sigmoid(other_lse - lse).to(value.dtype))
 
 
 # --- Attention of the heads of one key/value group: q [g, T, D] over k and v [S, D] -> [g, T, D] ----------------------

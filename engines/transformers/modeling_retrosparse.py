@@ -9,6 +9,8 @@ model's family; the attention (attention_retrosparse.py) differs per query head:
 - A retrieval head attends to everything while it reads a prompt. When it decodes (one new token after cached ones) it
   sees sinks, window, and the far tokens between them that its index picks. The index keeps `index_dim` numbers per
   token and key/value group beside the key/value cache.
+- With `tail_block` it also sees the tail, all far tokens that were not picked: each with its index score and the mean
+  value of the `tail_block` tokens of its block, which are kept beside the index.
 
 "Row" means a query token. Shapes: T new tokens after S - T cached ones, H query heads in K groups of G = H / K, head
 dimension D, index dimension r. Memory beside the cache is linear in T. Rows in padding on the left are left out; masks

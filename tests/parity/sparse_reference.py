@@ -23,7 +23,21 @@ def sparse_row(settings, gate, q, q_pre, keys, keys_pre, values, index, scale):
     picked, margin = pick(settings["selection"], gate, z, far, log_sum_exp(exact[sinks + window].tolist()),
                           float(index["gate_weight"] @ q_pre + index["gate_bias"]))
     seen = sorted({*sinks, *window, *picked})
-    return torch.softmax(exact[seen], 0) @ values[seen], picked & set(far), margin
+    left = [n for n in far if n not in picked]
+    if not settings.get("tail_block") or not left:
+        return torch.softmax(exact[seen], 0) @ values[seen], picked & set(far), margin
+    gate_logit = float(index["gate_weight"] @ q_pre + index["gate_bias"])
+    parts = [(exact[n].exp(), values[n]) for n in seen]
+    parts += [(math.exp(z[n] + gate_logit), block_mean(settings, values, n)) for n in left]
+    return sum(share * value for share, value in parts) / sum(share for share, _ in parts), picked & set(far), margin
+
+
+def block_mean(settings, values, n):
+    """The mean value of the tokens of the block that token n is in. Blocks begin behind the sinks."""
+    size, sinks = settings["tail_block"], settings["sink_tokens"]
+    begin = n - (n - sinks) % size
+    assert sinks <= begin <= n < begin + size <= len(values), "a far token in a block that is not whole"
+    return sum(values[begin : begin + size]) / size
 
 
 def pick(selection, gate, z, far, lse_local, gate_logit):

@@ -65,6 +65,13 @@ def test_a_cache_that_returns_another_length(kind, says, tmp_path):
     (lambda s: s["gates"]["0"][1].update(p=0), r"'retrosparse.gates.0\[1\].p': expected a number above 0"),
     (lambda s: s["gates"]["0"][1].update(max_tokens=-1), r"'retrosparse.gates.0\[1\].max_tokens': expected"),
     (lambda s: s["prefill"].update(mode="sparse"), "'retrosparse.prefill.mode': expected one of dense, tiles"),
+    (lambda s: s.update(tail_block=-1), r"'retrosparse.tail_block': expected a whole number from 0 .* 24, found -1"),
+    (lambda s: s.update(tail_block=25), r"'retrosparse.tail_block': expected a whole number from 0 .* 24, found 25"),
+    (lambda s: s.update(tail_block=4.0), r"'retrosparse.tail_block': expected a whole number from 0 .* found 4.0"),
+    (lambda s: s.update(tail_block="4"), r"'retrosparse.tail_block': expected a whole number from 0 .* found '4'"),
+    (lambda s: s.update(tail_block=True), r"'retrosparse.tail_block': expected a whole number from 0 .* found True"),
+    (lambda s: s.update(tail_block=None), r"'retrosparse.tail_block': expected a whole number from 0 .* found None"),
+    (lambda s: s.update(tail_block=4, selection="paper"), "'retrosparse.tail_block': expected no tail beside"),
 ])
 def test_broken_settings(change, message, tmp_path):
     make_checkpoint(tmp_path, "llama")
