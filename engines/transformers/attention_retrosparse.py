@@ -239,7 +239,7 @@ class SparseAttention:
         return out
 
     def attend_sparse(self, sequence, q, q_rotated, k, v, index_keys, block_means):
-        """The last n of S tokens with picked far tokens, and a tail if there are block_means, row by row and in float32:
+        """The last n of S tokens with picked far tokens, and a tail if there are block_means; row by row in float32:
         q and q_rotated [R, n, D] of the retrieval heads, k and v [K, S, D], index_keys [Kr, S, r] -> [R, n, D]."""
         settings, num_rows = self.run.settings, q.shape[1]
         index_queries, gate_logits = self.indexer.q_proj(q), self.indexer.gate(q)

@@ -62,7 +62,7 @@ def test_nothing_left_to_the_tail(tmp_path):
 @torch.no_grad()
 @pytest.mark.parametrize("block", [1, 4, 24])
 def test_sparse_rows_equal_decoding(block, tmp_path):
-    """Many rows in one pass, with a cache, without one, and in chunks that break off inside of blocks: as one by one."""
+    """Many rows in one pass, with a cache, without one, and in chunks that end inside of blocks: as one by one."""
     make_checkpoint(tmp_path, "qwen3", dict(SETTINGS, tail_block=block))
     model, ids = load(tmp_path), random_ids(95)
     one_by_one = decode(model, ids, 60)
