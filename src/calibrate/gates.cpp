@@ -15,6 +15,7 @@ std::vector<SelectionSettings> grid(const HeadPlan& plan, const GateSearch& sear
       for (const double p : search.p) {
         if (floor <= cap) {
           settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kTopP, {p, floor, cap}));
+          settings.back().tail_block = search.tail_block;
         }
       }
     }

@@ -13,6 +13,7 @@ struct GateSearch {
   std::vector<int64_t> min_tokens{16, 64, 256};
   std::vector<int64_t> max_tokens{256, 512, 1024};
   double kl_target = 5e-3;  ///< nats a row, against the model with dense retrieval heads
+  int64_t tail_block = 0;   ///< of all settings; see SelectionSettings
   int64_t head_rounds = 2;  ///< times that single heads are tried with half their tokens; 0: one setting for all
 };
 

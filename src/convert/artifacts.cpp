@@ -48,6 +48,7 @@ ConvertedModel read_trained_model(const Workspace& workspace) {
   }
   sparse.indexer.load(tensors);
   sparse.selection = SelectionSettings::uniform(sparse.plan, recipe.selection.rule, recipe.selection.gate);
+  sparse.selection.tail_block = recipe.selection.tail_block;
   model.sparse.prefill.mode = recipe.prefill.mode == RecipePrefill::kTiles ? PrefillMode::kTiles : PrefillMode::kDense;
   model.sparse.prefill.tile_share = recipe.prefill.tile_share;
   return model;

@@ -30,6 +30,9 @@ Report::SelectionPoint shown(const CurvePoint& point) {
   if (selection.rule != SelectionRule::kPaper) {
     result.max_tokens = first->max_tokens;
   }
+  if (selection.tail_block > 0) {
+    result.tail_block = selection.tail_block;
+  }
   result.kl = point.kl();
   result.far_tokens = point.far_tokens();
   result.accuracy = point.accuracy();
@@ -66,11 +69,13 @@ Report::HeadTable far_tokens_by_head(const HeadPlan& plan, const HeadCounts& cou
   return table;
 }
 
-GateSearch search_of(const Recipe::Calibrate& calibrate) {
+GateSearch search_of(const Recipe& recipe) {
+  const Recipe::Calibrate& calibrate = recipe.calibrate;
   return {.p = calibrate.p,
           .min_tokens = calibrate.min_tokens,
           .max_tokens = calibrate.max_tokens,
           .kl_target = calibrate.kl_target,
+          .tail_block = recipe.selection.tail_block,
           .head_rounds = calibrate.head_rounds};
 }
 
@@ -105,7 +110,7 @@ void calibrate(Workspace& workspace, const Model& student, const std::filesystem
       selection.points.push_back(shown(point));
     }
     if (recipe.selection.rule == SelectionRule::kTopP) {
-      CalibratedGates gates = calibrate_gates(student, sparse, num_samples, sample, search_of(recipe.calibrate), chunk);
+      CalibratedGates gates = calibrate_gates(student, sparse, num_samples, sample, search_of(recipe), chunk);
       for (const CurvePoint& point : gates.curve) {
         selection.points.push_back(shown(point));
       }

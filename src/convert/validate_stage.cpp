@@ -80,6 +80,10 @@ CacheBytes cache_bytes(const Workspace& workspace, const SparseModel& sparse) {
   shape.index_dim = static_cast<double>(sparse.indexer.index_dim);
   bytes.sparse = kv_cache_bytes(config, shape, tokens, size);
   bytes.index = index_cache_bytes(shape, tokens, sizeof(float));
+  if (const int64_t block = sparse.selection.tail_block; block > 0) {
+    bytes.index +=
+        shape.full_groups * tokens / static_cast<double>(block) * static_cast<double>(config.head_dim) * sizeof(float);
+  }
   return bytes;
 }
 

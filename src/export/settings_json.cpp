@@ -35,7 +35,7 @@ void refuse_unknown_keys(const JsonObject& json, const std::vector<std::string>&
 int64_t integer(const JsonObject& json, const char* key, int64_t lowest, int64_t highest) {
   const auto value = json.get<int64_t>(key);
   if (value < lowest || value > highest) {
-    throw json.wrong(key, fmt::format("a whole number from {} to {}", lowest, highest));
+    throw json.out_of_range(key, fmt::format("a whole number from {} to {}", lowest, highest));
   }
   return value;
 }
@@ -44,7 +44,7 @@ int64_t integer(const JsonObject& json, const char* key, int64_t lowest, int64_t
 double share(const JsonObject& json, const char* key) {
   const auto value = json.get<double>(key);
   if (!(value > 0 && value <= 1)) {
-    throw json.wrong(key, "a number above 0, at most 1");
+    throw json.out_of_range(key, "a number above 0, at most 1");
   }
   return value;
 }
@@ -104,6 +104,12 @@ SelectionSettings parse_selection(const JsonObject& json, const ModelConfig& con
   } catch (Error& error) {
     throw error.file(json.file()).key(json.dotted("selection"));
   }
+  if (json.has("tail_block")) {
+    selection.tail_block = integer(json, "tail_block", 0, plan.local.window);
+    if (selection.tail_block > 0 && selection.rule == SelectionRule::kPaper) {
+      throw json.wrong_value("tail_block", "0, since the paper's rule has no tail");
+    }
+  }
   selection.gates.resize(plan.retrieval_heads.size());
   const JsonObject gates_of_layers = json.object("gates");
   for (const auto& [key, layer] : layers_of(gates_of_layers, config)) {
@@ -127,7 +133,7 @@ PrefillSettings parse_prefill(const JsonObject& json) {
   PrefillSettings prefill;
   const auto mode = json.get<std::string>("mode");
   if (mode != "dense" && mode != "tiles") {
-    throw json.wrong("mode", "dense or tiles");
+    throw json.wrong_value("mode", "dense or tiles");
   }
   if (mode == "tiles") {
     prefill.mode = PrefillMode::kTiles;
@@ -157,24 +163,28 @@ nlohmann::ordered_json settings_json(const ConvertedModel& model) {
       gates[key].push_back({{"p", gate.p}, {"min_tokens", gate.min_tokens}, {"max_tokens", gate.max_tokens}});
     }
   }
-  return {{"version", kVersion},
-          {"sink_tokens", plan.local.sink_tokens},
-          {"window", plan.local.window},
-          {"index_dim", model.sparse.indexer.index_dim},
-          {"retrieval_heads", heads},
-          {"selection", name_of(model.sparse.selection.rule)},
-          {"gates", gates},
-          {"prefill",
-           {{"mode", model.sparse.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense"},
-            {"tile_share", model.sparse.prefill.tile_share}}}};
+  ordered_json settings = {{"version", kVersion},
+                           {"sink_tokens", plan.local.sink_tokens},
+                           {"window", plan.local.window},
+                           {"index_dim", model.sparse.indexer.index_dim},
+                           {"retrieval_heads", heads},
+                           {"selection", name_of(model.sparse.selection.rule)},
+                           {"gates", gates},
+                           {"prefill",
+                            {{"mode", model.sparse.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense"},
+                             {"tile_share", model.sparse.prefill.tile_share}}}};
+  if (model.sparse.selection.tail_block > 0) {
+    settings["tail_block"] = model.sparse.selection.tail_block;
+  }
+  return settings;
 }
 
 ConvertedModel parse_settings(const JsonObject& json, const ModelConfig& config, at::Device device) {
   if (json.get<int64_t>("version") != kVersion) {
-    throw json.wrong("version", fmt::format("{} (a newer RetroSparse wrote this?)", kVersion));
+    throw json.wrong_value("version", fmt::format("{} (a newer RetroSparse wrote this?)", kVersion));
   }
-  refuse_unknown_keys(
-      json, {"version", "sink_tokens", "window", "index_dim", "retrieval_heads", "selection", "gates", "prefill"});
+  refuse_unknown_keys(json, {"version", "sink_tokens", "window", "index_dim", "retrieval_heads", "selection", "gates",
+                             "prefill", "tail_block"});
   ConvertedModel model;
   model.sparse.plan = parse_plan(json, config);
   model.sparse.selection = parse_selection(json, config, model.sparse.plan);

@@ -5,6 +5,7 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/logaddexp.h>
+#include <limits>
 
 #include <optional>
 #include <utility>
@@ -88,7 +89,9 @@ PartialAttention attend_causal(const at::Tensor& q, const at::Tensor& k, const a
 
 PartialAttention merge(const PartialAttention& a, const PartialAttention& b) {
   const at::Tensor lse = at::logaddexp(a.lse, b.lse);
-  const at::Tensor share_a = (a.lse - lse).exp().unsqueeze(-1), share_b = (b.lse - lse).exp().unsqueeze(-1);
+  // A row without keys in either part, -inf, is 0 and not the difference of two infinities.
+  const at::Tensor whole = lse.masked_fill(lse.eq(-std::numeric_limits<double>::infinity()), 0);
+  const at::Tensor share_a = (a.lse - whole).exp().unsqueeze(-1), share_b = (b.lse - whole).exp().unsqueeze(-1);
   const at::Tensor out = a.out * share_a + b.out * share_b;  // float32: the shares are
   return {out.to(a.out.scalar_type()), lse};
 }

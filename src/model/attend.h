@@ -22,7 +22,8 @@ PartialAttention attend(const at::Tensor& q, const at::Tensor& k, const at::Tens
 /// The same with a causal mask: T == S, row t sees keys 0..t.
 PartialAttention attend_causal(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale);
 
-/// The attention over two disjoint parts of the keys from the attention over each, by their log-sum-exps.
+/// The attention over two disjoint parts of the keys from the attention over each, by their log-sum-exps. A row without
+/// keys (lse -inf) in both is 0.
 PartialAttention merge(const PartialAttention& a, const PartialAttention& b);
 
 }  // namespace retrosparse

@@ -117,6 +117,17 @@ void check_together(const Recipe& recipe, const YamlObject& yaml) {
         .expected(fmt::format("at most {}", recipe.selection.gate.max_tokens))
         .found(std::to_string(recipe.selection.gate.min_tokens));
   }
+  if (const int64_t block = recipe.selection.tail_block; block > recipe.plan.window) {
+    throw yaml.object_or_empty("selection")
+        .error("tail_block", "longer than the window")
+        .expected(fmt::format("at most {}", recipe.plan.window))
+        .found(std::to_string(block));
+  } else if (block > 0 && recipe.selection.rule == SelectionRule::kPaper) {
+    throw yaml.object_or_empty("selection")
+        .error("tail_block", "the paper's rule has no tail")
+        .expected("0")
+        .found(std::to_string(block));
+  }
   if (recipe.index.index_dim % 2 != 0) {
     throw yaml.object_or_empty("index").error("index_dim", "not even").found(std::to_string(recipe.index.index_dim));
   }
@@ -149,7 +160,7 @@ Recipe Recipe::parse(std::string_view text, const std::filesystem::path& path,
 }
 
 Recipe Recipe::read(const std::filesystem::path& path, const std::vector<std::string>& settings) {
-  return parse(read_text(path), path, settings);
+  return parse(read_text_or_pipe(path), path, settings);
 }
 
 }  // namespace retrosparse

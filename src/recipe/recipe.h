@@ -69,6 +69,7 @@ struct Recipe {
   struct Selection {
     SelectionRule rule = SelectionRule::kTopP;
     GateSettings gate;
+    int64_t tail_block = 0;
   };
   struct Prefill {
     RecipePrefill mode = RecipePrefill::kDense;

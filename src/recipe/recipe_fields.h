@@ -100,6 +100,10 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("p", selection.gate.p, "share of the attention to cover", Limits<double>{kAboveZero, 0.999999});
     fields.value("min_tokens", selection.gate.min_tokens, "far tokens at least", at_least(0));
     fields.value("max_tokens", selection.gate.max_tokens, "far tokens at most", at_least(1));
+    fields.value("tail_block", selection.tail_block,
+                 "far tokens that are not picked count with the index's mass and the mean value of their block of so "
+                 "many tokens, at most the window; 0: they do not count, as in the paper",
+                 at_least(0));
   });
 
   fields.section("prefill", "how retrieval heads read the prompt", [&] {

@@ -78,6 +78,7 @@ struct Report {
     std::optional<double> p;            ///< share of the mass to cover: top_p and paper
     std::optional<int64_t> min_tokens;  ///< floor: top_p
     std::optional<int64_t> max_tokens;  ///< cap: top_p; the k of top_k and oracle
+    std::optional<int64_t> tail_block;  ///< tokens whose mean stands for those not picked; none: they are dropped
     bool by_head = false;               ///< settings differ between heads; p, min_tokens and max_tokens are the start
     double kl = 0;                      ///< KL(dense retrieval heads || this), mean over the rows
     double far_tokens = 0;              ///< picked by a head for a row, mean

@@ -81,6 +81,7 @@ void visit_fields(std::type_identity<Report::SelectionPoint>, Visit&& visit) {
   visit("p", &Point::p);
   visit("min_tokens", &Point::min_tokens);
   visit("max_tokens", &Point::max_tokens);
+  visit("tail_block", &Point::tail_block);
   visit("by_head", &Point::by_head);
   visit("kl", &Point::kl);
   visit("far_tokens", &Point::far_tokens);

@@ -86,7 +86,7 @@ template <typename T>
 std::vector<std::vector<T>> read_table(const JsonObject& object, const std::string& key) {
   const json& rows = object.raw().at(key);
   if (!rows.is_array()) {
-    throw object.wrong(key, "a list of lists of numbers");
+    throw object.wrong_type(key, "a list of lists of numbers");
   }
   std::vector<std::vector<T>> table;
   for (const json& row : rows) {
@@ -169,7 +169,7 @@ ordered_json report_json(const Report& report) {
 
 Report parse_report(const JsonObject& object) {
   if (object.get<int64_t>("version") != kVersion) {
-    throw object.wrong("version", fmt::format("{} (a newer RetroSparse wrote this?)", kVersion));
+    throw object.wrong_value("version", fmt::format("{} (a newer RetroSparse wrote this?)", kVersion));
   }
   auto report = read_section<Report>(object);
   check_report(report, object.file());

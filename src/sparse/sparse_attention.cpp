@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
 
 #include "sparse/fused_decode.h"
 #include "sparse/fused_tiles.h"
@@ -43,7 +44,7 @@ int64_t far_keys(int64_t first_position, int64_t num_rows, LocalWindow local) {
 }  // namespace
 
 SelectionSettings SelectionSettings::uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate) {
-  SelectionSettings settings{rule, {}, false};
+  SelectionSettings settings{.rule = rule};
   for (const std::vector<int64_t>& heads : plan.retrieval_heads) {
     settings.gates.emplace_back(heads.size(), gate);
   }
@@ -107,6 +108,9 @@ at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   IndexKeys& cache = index_[static_cast<size_t>(input.layer)];
   cache.length = input.first_position;  // also forgets what was decoded beyond a truncated KV cache
   cache.packed_length = std::min(cache.packed_length, cache.length);
+  if (!tails_.empty()) {
+    tails_[static_cast<size_t>(input.layer)].truncate(cache.length);
+  }
   const at::Tensor fresh = layer.keys(input.k_pre_rope);
   const int64_t new_length = cache.length + fresh.size(1);
   if (!cache.keys.defined() || cache.keys.size(1) < new_length) {
@@ -120,6 +124,14 @@ at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   cache.keys.narrow(1, cache.length, fresh.size(1)).copy_(fresh);
   cache.length = new_length;
   return cache.keys.narrow(1, 0, new_length);
+}
+
+ValueMeans& SparseAttention::tail_of(int64_t layer) {
+  if (tails_.empty() || tail_block_ != selection_.tail_block) {
+    tail_block_ = selection_.tail_block;
+    tails_.assign(index_.size(), ValueMeans(model_.plan.local.sink_tokens, tail_block_));
+  }
+  return tails_[static_cast<size_t>(layer)];
 }
 
 at::Tensor SparseAttention::packed_index_keys(int64_t layer) {
@@ -182,8 +194,17 @@ PartialAttention SparseAttention::attend_picked_block(const AttentionInput& inpu
     observe_picks_(input.layer, input.first_position, picked);
   }
   count(input, picked.counts.sum(1));
-  return attend_picked(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale, layer.key_heads(),
-                       picked);
+  const PartialAttention exact = attend_picked(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale,
+                                               layer.key_heads(), picked);
+  if (selection_.tail_block == 0) {
+    return exact;
+  }
+  if (selection_.by_exact_scores) {
+    throw std::logic_error("a tail by the index beside tokens that were picked by exact scores");
+  }
+  const at::Tensor means = tail_of(input.layer).update(input.v, layer.group_index);
+  const TailShares shares = tail_shares(selection, picked, means.size(1), local.sink_tokens, selection_.tail_block);
+  return merge(exact, attend_tail(shares, means, layer.group_of_head));
 }
 
 void SparseAttention::count(const AttentionInput& input, const at::Tensor& far_tokens) {
@@ -211,7 +232,7 @@ at::Tensor SparseAttention::attend_sparse_rows(const AttentionInput& input, cons
   const auto place = static_cast<size_t>(input.layer);
   const LayerIndexer& layer = model_.indexer.layers[place];
   const std::vector<kernels::SelectionRule> rules = kernel_rules(selection_.rule, selection_.gates[place]);
-  if (observe_picks_ || selection_.by_exact_scores || rules.size() != layer.heads.size() ||
+  if (observe_picks_ || selection_.by_exact_scores || selection_.tail_block > 0 || rules.size() != layer.heads.size() ||
       !serves_decode(input, layer)) {
     return attend_near_and(&SparseAttention::attend_picked_tokens, input, index_keys);
   }

@@ -15,6 +15,7 @@
 #include "sparse/picked_attention.h"
 #include "sparse/prefill_settings.h"
 #include "sparse/selection.h"
+#include "sparse/tail_attention.h"
 #include "sparse/tile_selection.h"
 
 namespace retrosparse {
@@ -26,6 +27,9 @@ struct SelectionSettings {
   /// Picks by the exact attention scores instead of the index's: with top_k the oracle, which no index can beat at the
   /// same number of tokens. Reads every key, so that it only serves to measure and cannot be exported.
   bool by_exact_scores = false;
+  /// What becomes of far tokens that are not picked: 0: nothing; otherwise they count with the index's mass and the
+  /// mean value of their block of so many tokens (tail_attention.h). At most the window.
+  int64_t tail_block = 0;
 
   /// The same for every retrieval head of a plan.
   static SelectionSettings uniform(const HeadPlan& plan, SelectionRule rule, const GateSettings& gate);
@@ -104,6 +108,7 @@ class SparseAttention : public Attention {
   };
   at::Tensor append_index_keys(const AttentionInput& input);
   at::Tensor packed_index_keys(int64_t layer);
+  ValueMeans& tail_of(int64_t layer);
   at::Tensor attend_sparse_rows(const AttentionInput& input, const at::Tensor& index_keys);
   // How the retrieval heads attend to far keys: by tiles or by tokens. lse_local float32 [R, n].
   using FarAttention = PartialAttention (SparseAttention::*)(const AttentionInput& input, const at::Tensor& index_keys,
@@ -126,6 +131,8 @@ class SparseAttention : public Attention {
   std::vector<LayerCounts> counts_;
   TileCounts tile_counts_;
   PickObserver observe_picks_;
+  std::vector<ValueMeans> tails_;  // of the layers, for tails of tail_block_; empty: not needed so far
+  int64_t tail_block_ = 0;
   ops::DecodeWorkspace workspace_;
 };
 

@@ -94,6 +94,9 @@ function settingsText(point) {
   if (known(point.max_tokens)) {
     parts.push(`${point.rule === "top_p" ? "cap" : "k"} ${integer(point.max_tokens)}`);
   }
+  if (known(point.tail_block)) {
+    parts.push(`the rest by means of ${integer(point.tail_block)}`);
+  }
   if (point.by_head) {
     parts.push("less for heads that allow it");
   }

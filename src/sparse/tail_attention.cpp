@@ -1,0 +1,79 @@
+#include "sparse/tail_attention.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace retrosparse {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// bool [R, n, S]: what was picked.
+at::Tensor picked_keys(const PickedTokens& picked, int64_t num_keys) {
+  const at::Tensor meant =
+      at::arange(picked.positions.size(2), picked.counts.options()).lt(picked.counts.unsqueeze(-1));
+  // What is not meant goes into a column of its own.
+  at::Tensor hits =
+      at::zeros({picked.counts.size(0), picked.counts.size(1), num_keys + 1}, picked.counts.options().dtype(at::kBool));
+  hits.scatter_(2, at::where(meant, picked.positions, num_keys), true);
+  return hits.narrow(2, 0, num_keys);
+}
+
+}  // namespace
+
+void ValueMeans::truncate(int64_t length) {
+  num_blocks_ = std::min(num_blocks_, std::max<int64_t>(0, length - sink_tokens_) / block_);
+}
+
+at::Tensor ValueMeans::update(const at::Tensor& v, const at::Tensor& groups) {
+  const int64_t num_blocks = std::max<int64_t>(0, v.size(0) - sink_tokens_) / block_;
+  const auto options = v.options().dtype(at::kFloat);
+  if (!means_.defined() || means_.size(1) < num_blocks) {
+    at::Tensor grown =
+        at::empty({groups.size(0), std::max<int64_t>({num_blocks, 2 * num_blocks_, 1}), v.size(2)}, options);
+    if (num_blocks_ > 0) {
+      grown.narrow(1, 0, num_blocks_).copy_(means_.narrow(1, 0, num_blocks_));
+    }
+    means_ = grown;
+  }
+  if (num_blocks > num_blocks_) {
+    const int64_t fresh = num_blocks - num_blocks_;
+    const at::Tensor values = v.narrow(0, sink_tokens_ + num_blocks_ * block_, fresh * block_).index_select(1, groups);
+    means_.narrow(1, num_blocks_, fresh)
+        .copy_(values.to(at::kFloat).view({fresh, block_, groups.size(0), v.size(2)}).mean(1).transpose(0, 1));
+    num_blocks_ = num_blocks;
+  }
+  return means_.narrow(1, 0, num_blocks);
+}
+
+TailShares tail_shares(const SelectionInput& input, const PickedTokens& picked, int64_t num_blocks, int64_t sink_tokens,
+                       int64_t block) {
+  const int64_t num_heads = input.scores.size(0), num_rows = input.scores.size(1), num_keys = input.scores.size(2);
+  const at::Tensor left = input.far.unsqueeze(0).logical_and(picked_keys(picked, num_keys).logical_not());
+  const at::Tensor scores = input.scores.masked_fill(left.logical_not(), kMinusInfinity);
+  const at::Tensor lse = at::logsumexp(scores, at::IntArrayRef{-1});
+  const at::Tensor nothing = lse.eq(kMinusInfinity);
+  const at::Tensor shares = at::exp(scores - lse.masked_fill(nothing, 0).unsqueeze(-1));
+  // Blocks from the first far key on, the last one filled up with nothing.
+  const int64_t num_far = std::min(num_keys - sink_tokens, num_blocks * block);
+  const at::Tensor padded =
+      at::constant_pad_nd(shares.narrow(2, sink_tokens, num_far), {0, num_blocks * block - num_far});
+  return {padded.view({num_heads, num_rows, num_blocks, block}).sum(-1), lse + input.gate};
+}
+
+PartialAttention attend_tail(const TailShares& shares, const at::Tensor& means, const at::Tensor& group_of_head) {
+  const at::Tensor out = at::bmm(shares.of_blocks, means.index_select(0, group_of_head));
+  return {out.transpose(0, 1), shares.lse.transpose(0, 1)};
+}
+
+}  // namespace retrosparse
