@@ -102,6 +102,7 @@ CLI::App& add_command(CLI::App& app, const std::string& name, const std::string&
 void add_model_option(CLI::App& command, std::string& model) {
   command.add_option("--model", model, "folder with config.json, safetensors and tokenizer.json")
       ->type_name("DIR")
+      ->check(not_empty())
       ->required();
 }
 
@@ -130,10 +131,17 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
       });
   add_dtype_option(command, options.dtype, "float32 on the CPU, bfloat16 on a GPU");
   command
-      .add_flag_callback(
-          "--no-kernels", [] { ops::allow_attention_kernels(false); },
-          "on a GPU: attention by libtorch's operations instead of kernels of our own, to compare")
-      ->group(kCommonGroup);
+      .add_option_function<std::string>(
+          "--kernels",
+          [](const std::string& which) {
+            ops::use_attention_kernels(which == "off"   ? ops::KernelUse::kOff
+                                       : which == "all" ? ops::KernelUse::kAll
+                                                        : ops::KernelUse::kPrefill);
+          },
+          "attention kernels of our own on a Hopper GPU: off, prefill or all, which is decode too; default: prefill")
+      ->type_name("WHICH")
+      ->group(kCommonGroup)
+      ->check(CLI::IsMember({"off", "prefill", "all"}).description(""));
 }
 
 at::Device DeviceOptions::resolve_device() const {

@@ -38,10 +38,11 @@ void measure_speed(Workspace& workspace, const SparseModel& sparse, const std::v
                                       sparse_generation(workspace.converted_model(), sparse, chunk)};
   const bool has_kernels = ops::attention_kernels_serve(
       at::empty({1, config.num_attention_heads, config.head_dim},
-                at::TensorOptions().device(workspace.options().device).dtype(workspace.options().dtype)));
+                at::TensorOptions().device(workspace.options().device).dtype(workspace.options().dtype)),
+      ops::KernelUse::kPrefill);
   if (has_kernels) {
     models.push_back([with_kernels = models[1]](at::IntArrayRef some_prompt, int64_t new_tokens) {
-      const ops::WithoutAttentionKernels without;
+      const ops::ScopedKernelUse without(ops::KernelUse::kOff);
       return with_kernels(some_prompt, new_tokens);
     });
   }

@@ -99,7 +99,7 @@ DecodeOutput empty_output(const DecodeInput& input, bool in_steps) {
 }  // namespace
 
 bool serves_decode(const at::Tensor& q) {
-  return attention_kernels_serve(q);
+  return attention_kernels_serve(q, KernelUse::kAll);
 }
 
 DecodeOutput decode_attention(const DecodeInput& input, const AttentionPlan& plan, const SelectedKeys* selected,

@@ -3,24 +3,30 @@
 
 namespace retrosparse::ops {
 
-/// Lets attention run on our GPU kernels where they serve (the default), or keeps it to libtorch's operations, to
-/// compare the two. Applies to the whole process. Returns what was the case before.
-bool allow_attention_kernels(bool allowed);
-
-/// Keeps attention to libtorch's operations while it lives.
-class WithoutAttentionKernels {
- public:
-  WithoutAttentionKernels() : allowed_before_(allow_attention_kernels(false)) {}
-  ~WithoutAttentionKernels() { allow_attention_kernels(allowed_before_); }
-  WithoutAttentionKernels(const WithoutAttentionKernels&) = delete;
-  WithoutAttentionKernels& operator=(const WithoutAttentionKernels&) = delete;
-
- private:
-  bool allowed_before_;
+/// Which attention of a model runs on GPU kernels of our own, where they serve.
+enum class KernelUse {
+  kOff,      ///< none: libtorch's operations, to compare
+  kPrefill,  ///< prefill (the default)
+  kAll,      ///< prefill and decode
 };
 
-/// Whether the attention kernels run for queries [n, num_heads, head_dim]: they are allowed, bfloat16 on a GPU of
-/// compute capability 9.0, head_dim 64 or 128, at most 256 heads, and no gradient wanted.
-bool attention_kernels_serve(const at::Tensor& q);
+/// Applies to the whole process from now on. Returns what was the case before.
+KernelUse use_attention_kernels(KernelUse use);
+
+/// Sets it while it lives.
+class ScopedKernelUse {
+ public:
+  explicit ScopedKernelUse(KernelUse use) : before_(use_attention_kernels(use)) {}
+  ~ScopedKernelUse() { use_attention_kernels(before_); }
+  ScopedKernelUse(const ScopedKernelUse&) = delete;
+  ScopedKernelUse& operator=(const ScopedKernelUse&) = delete;
+
+ private:
+  KernelUse before_;
+};
+
+/// Whether kernels run for queries [n, num_heads, head_dim], with `least` or more in use: bfloat16 on a GPU of compute
+/// capability 9.0, head_dim 64 or 128, at most 256 heads, and no gradient wanted.
+bool attention_kernels_serve(const at::Tensor& q, KernelUse least);
 
 }  // namespace retrosparse::ops

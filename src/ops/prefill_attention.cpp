@@ -158,7 +158,7 @@ std::vector<PrefillSequence> PrefillInput::all_sequences() const {
 }
 
 bool serves_prefill(const at::Tensor& q) {
-  return q.size(0) >= 2 && attention_kernels_serve(q);
+  return q.size(0) >= 2 && attention_kernels_serve(q, KernelUse::kPrefill);
 }
 
 AttentionOutput prefill_attention(const PrefillInput& input, const AttentionPlan& plan,

@@ -92,6 +92,7 @@ TEST_P(FusedDecodeTest, KernelsAgreeWithTheTensorCode) {
   if (!at::hasCUDA()) {
     GTEST_SKIP() << "no GPU";
   }
+  const ops::ScopedKernelUse all(ops::KernelUse::kAll);
   SparseModel on_gpu = model_;
   on_gpu.indexer = Indexer::allocate(model_.plan, kHeadDim, 16, at::kCUDA);
   on_gpu.indexer.load(model_.indexer.named_tensors());
@@ -106,7 +107,7 @@ TEST_P(FusedDecodeTest, KernelsAgreeWithTheTensorCode) {
     const at::Tensor got = by_model(on_gpu, index, options, counts);
     at::Tensor plain;
     {
-      const ops::WithoutAttentionKernels without;
+      const ops::ScopedKernelUse without(ops::KernelUse::kOff);
       plain = by_model(on_gpu, index, options, plain_counts);
     }
     const double plain_error = (plain - expected).abs().mean().item<double>();
