@@ -1,9 +1,12 @@
 """engines/transformers: the tail, what sparse rows do with the far tokens that they do not pick."""
 
+import json
+
 import pytest
 import torch
 from transformers import DynamicCache
 
+from conftest import write_ids
 from sparse_reference import reference_forward
 from test_engine import (FAMILIES, SETTINGS, TOLERANCE, check_logits, check_picked, decode, load, make_checkpoint,
                          random_ids, with_rule)
@@ -161,3 +164,21 @@ def test_half_precision_keeps_the_means_in_float32(tmp_path):
     assert torch.allclose(means, values[4:80].float().unflatten(0, (19, 4)).mean(1), rtol=1e-6, atol=1e-6)
     logits, exact = decode(model, ids, 60), decode(load(tmp_path), ids, 60)
     assert (logits - exact).abs().mean() <= 0.05 * exact.abs().mean()
+
+
+@pytest.mark.parametrize("family, selection, block, sink_tokens", [
+    ("llama", "top_p", 1, 4), ("qwen2", "top_p", 7, 0), ("qwen3", "top_k", 4, 30), ("qwen3_moe", "top_p", 24, 4),
+    ("mistral", "top_k", 24, 1),
+])
+def test_our_program_writes_the_same(retrosparse, family, selection, block, sink_tokens, tmp_path):
+    """Forty greedy tokens, and others than without the tail."""
+    ids, ours = random_ids(sink_tokens + 40), {}
+    for tail_block in (0, block):
+        folder = tmp_path / str(tail_block)
+        make_checkpoint(folder, family, with_rule(selection, tail_block=tail_block, sink_tokens=sink_tokens))
+        output = retrosparse("generate", "--model", folder, "--prompt-ids", write_ids(tmp_path / "ids.json", ids),
+                             "--max-new-tokens", 40, "--ignore-eos", "--ids", "--json", "--dtype", "float32").stdout
+        ours[tail_block] = json.loads(output)["ids"]
+    theirs = load(folder).generate(torch.tensor([ids]), max_new_tokens=40, do_sample=False, eos_token_id=None)
+    assert ours[block] == theirs[0, len(ids) :].tolist()
+    assert ours[block] != ours[0]
