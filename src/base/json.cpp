@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <type_traits>
 #include <utility>
 
 #include "base/file.h"
@@ -94,14 +95,19 @@ struct Conversion<std::string> {
   }
 };
 
-Error wrong_value(const std::string& file, std::string key, const json& value, std::string expected) {
-  // An integer that is no T although a T was to be an integer can only be too large or too small.
-  const bool out_of_range = value.is_number_integer() && expected.find("integer") != std::string::npos;
-  return Error(out_of_range ? "out of range" : "wrong type")
-      .file(file)
-      .key(std::move(key))
-      .expected(std::move(expected))
-      .found(describe(value));
+constexpr char kWrongType[] = "wrong type", kOutOfRange[] = "out of range";
+
+Error problem_with(std::string problem, const std::string& file, std::string key, const json& value,
+                   std::string expected) {
+  return Error(std::move(problem)).file(file).key(std::move(key)).expected(std::move(expected)).found(describe(value));
+}
+
+/// About a value that is no T.
+template <typename T>
+Error not_a(const std::string& file, std::string key, const json& value) {
+  // An integer that is no T although T holds integers can only be too large or too small.
+  const bool out_of_range = std::is_integral_v<T> && !std::is_same_v<T, bool> && value.is_number_integer();
+  return problem_with(out_of_range ? kOutOfRange : kWrongType, file, std::move(key), value, Conversion<T>::kName);
 }
 
 /// Converts `value` to a T; `key` is its full dotted name, for messages.
@@ -110,7 +116,7 @@ struct Converter {
   static T convert(const json& value, const std::string& file, const std::string& key) {
     std::optional<T> result = Conversion<T>::read(value);
     if (!result) {
-      throw wrong_value(file, key, value, Conversion<T>::kName);
+      throw not_a<T>(file, key, value);
     }
     return *std::move(result);
   }
@@ -120,14 +126,14 @@ template <typename T>
 struct Converter<std::vector<T>> {
   static std::vector<T> convert(const json& value, const std::string& file, const std::string& key) {
     if (!value.is_array()) {
-      throw wrong_value(file, key, value, "a list");
+      throw problem_with(kWrongType, file, key, value, "a list");
     }
     std::vector<T> result;
     result.reserve(value.size());
     for (const json& element : value) {
       std::optional<T> converted = Conversion<T>::read(element);
       if (!converted) {
-        throw wrong_value(file, fmt::format("{}[{}]", key, result.size()), element, Conversion<T>::kName);
+        throw not_a<T>(file, fmt::format("{}[{}]", key, result.size()), element);
       }
       result.push_back(*std::move(converted));
     }
@@ -139,13 +145,13 @@ template <typename T>
 struct Converter<std::map<std::string, T>> {
   static std::map<std::string, T> convert(const json& value, const std::string& file, const std::string& key) {
     if (!value.is_object()) {
-      throw wrong_value(file, key, value, "an object");
+      throw problem_with(kWrongType, file, key, value, "an object");
     }
     std::map<std::string, T> result;
     for (const auto& [name, element] : value.items()) {
       std::optional<T> converted = Conversion<T>::read(element);
       if (!converted) {
-        throw wrong_value(file, key + "." + name, element, Conversion<T>::kName);
+        throw not_a<T>(file, key + "." + name, element);
       }
       result.emplace_hint(result.end(), name, *std::move(converted));
     }
@@ -211,7 +217,7 @@ T JsonObject::get(std::string_view key) const {
 JsonObject JsonObject::object(std::string_view key) const {
   const json& value = require(key);
   if (!value.is_object()) {
-    throw wrong(key, "an object");
+    throw wrong_type(key, "an object");
   }
   return inner(value, dotted(key));
 }
@@ -224,14 +230,14 @@ JsonObject JsonObject::object_or_empty(std::string_view key) const {
 std::vector<JsonObject> JsonObject::objects(std::string_view key) const {
   const json& value = require(key);
   if (!value.is_array()) {
-    throw wrong(key, "a list of objects");
+    throw wrong_type(key, "a list of objects");
   }
   std::vector<JsonObject> result;
   result.reserve(value.size());
   for (const json& element : value) {
     std::string path = fmt::format("{}[{}]", dotted(key), result.size());
     if (!element.is_object()) {
-      throw wrong_value(*file_, std::move(path), element, "an object");
+      throw problem_with(kWrongType, *file_, std::move(path), element, "an object");
     }
     result.push_back(inner(element, std::move(path)));
   }
@@ -250,8 +256,16 @@ Error JsonObject::error(std::string_view key, std::string problem) const {
   return Error(std::move(problem)).file(*file_).key(dotted(key));
 }
 
-Error JsonObject::wrong(std::string_view key, std::string expected) const {
-  return wrong_value(*file_, dotted(key), require(key), std::move(expected));
+Error JsonObject::wrong_type(std::string_view key, std::string expected) const {
+  return problem_with(kWrongType, *file_, dotted(key), require(key), std::move(expected));
+}
+
+Error JsonObject::out_of_range(std::string_view key, std::string expected) const {
+  return problem_with(kOutOfRange, *file_, dotted(key), require(key), std::move(expected));
+}
+
+Error JsonObject::wrong_value(std::string_view key, std::string expected) const {
+  return problem_with("wrong value", *file_, dotted(key), require(key), std::move(expected));
 }
 
 const json* JsonObject::find(std::string_view key) const {

@@ -65,8 +65,11 @@ class JsonObject {
   /// An Error with the file and the dotted key filled in, for the caller to add to and throw.
   Error error(std::string_view key, std::string problem) const;
 
-  /// An Error about a value that is there but of a wrong type or out of range; says what it found.
-  Error wrong(std::string_view key, std::string expected) const;
+  /// An Error about a value that is there, and says what it found: a wrong type; a number that is too small or too
+  /// large; anything else that it must not be.
+  Error wrong_type(std::string_view key, std::string expected) const;
+  Error out_of_range(std::string_view key, std::string expected) const;
+  Error wrong_value(std::string_view key, std::string expected) const;
 
   /// The full name of a key of this object, from the top of the document: "rope_parameters.factor".
   std::string dotted(std::string_view key) const;

@@ -36,7 +36,7 @@ StageRecord read_record(const JsonObject& json) {
   StageRecord record;
   const auto state = json.get<std::string>("state");
   if (state != "done" && state != "running") {
-    throw json.wrong("state", "done or running");
+    throw json.wrong_value("state", "done or running");
   }
   record.state = state == "done" ? StageRecord::State::kDone : StageRecord::State::kRunning;
   record.seconds = json.get<double>("seconds");
@@ -59,7 +59,7 @@ Manifest::Manifest(const std::filesystem::path& folder) : path_(folder / "manife
   }
   const JsonObject json = JsonObject::read(path_);
   if (json.get<int64_t>("version") != kVersion) {
-    throw json.wrong("version", fmt::format("{}: this folder was written by another version", kVersion));
+    throw json.wrong_value("version", fmt::format("{}: this folder was written by another version", kVersion));
   }
   const JsonObject stages = json.object("stages");
   for (const std::string& name : stages.keys()) {

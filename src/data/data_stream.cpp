@@ -19,7 +19,7 @@ nlohmann::json DataState::to_json() const {
 DataState DataState::from_json(const JsonObject& json) {
   DataState state{json.get<int64_t>("samples"), json.get<std::string>("fingerprint")};
   if (state.samples < 0) {
-    throw json.wrong("samples", "a number of samples");
+    throw json.out_of_range("samples", "a number of samples");
   }
   return state;
 }

@@ -33,7 +33,7 @@ int64_t end_of_text_id(const std::filesystem::path& folder, const Tokenizer& tok
   }
   const auto ids = config.get<std::vector<int64_t>>("eos_token_id");
   if (ids.empty()) {
-    throw config.wrong("eos_token_id", "at least one token id");
+    throw config.wrong_value("eos_token_id", "at least one token id");
   }
   return ids.front();
 }

@@ -32,7 +32,7 @@ double ConfigReader::positive(const std::string& name) const {
   const auto known = default_of(name);
   const double value = !json_.has(key) && known ? *known : json_.get<double>(key);
   if (!(value > 0) || !std::isfinite(value)) {
-    throw json_.wrong(key, "a number above 0");
+    throw json_.out_of_range(key, "a number above 0");
   }
   return value;
 }

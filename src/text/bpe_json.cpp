@@ -48,7 +48,9 @@ void read_vocabulary(const JsonObject& model, Vocabulary& vocabulary) {
   for (const auto& [token, id] : tokens.raw().items()) {
     // One condition for everything that is no such id: negative, too large, or not an integer.
     if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(Vocabulary::kLargestId)) {
-      throw tokens.wrong(token, fmt::format("an integer id from 0 to {}", Vocabulary::kLargestId));
+      std::string expected = fmt::format("an integer id from 0 to {}", Vocabulary::kLargestId);
+      throw id.is_number_integer() ? tokens.out_of_range(token, std::move(expected))
+                                   : tokens.wrong_type(token, std::move(expected));
     }
     if (!vocabulary.add(token, id.get<int32_t>())) {
       const std::string& other = vocabulary.token(id.get<int64_t>());
@@ -74,7 +76,7 @@ std::pair<std::string_view, std::string_view> sides_of(const json& merge, const 
 
 std::vector<BpeModel::Merge> read_merges(const JsonObject& model, const Vocabulary& vocabulary) {
   if (!model.has("merges") || !model.raw()["merges"].is_array()) {
-    throw model.wrong("merges", "a list of merges");
+    throw model.wrong_type("merges", "a list of merges");
   }
   const json& list = model.raw()["merges"];
   std::vector<BpeModel::Merge> merges;

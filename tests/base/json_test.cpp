@@ -69,6 +69,16 @@ TEST(Json, RefusesWrongTypesByFileKeyExpectedAndFound) {
             "config.json: key 'flag': wrong type: expected an object, found 1");
 }
 
+TEST(Json, TheCallerSaysWhatIsWrongWithAValue) {
+  const JsonObject object = parse(R"({"share": 7, "kind": "x"})");
+  EXPECT_STREQ(object.out_of_range("share", "a number above 0, at most 1").what(),
+               "config.json: key 'share': out of range: expected a number above 0, at most 1, found 7");
+  EXPECT_STREQ(object.wrong_type("share", "an integer in words").what(),
+               "config.json: key 'share': wrong type: expected an integer in words, found 7");
+  EXPECT_STREQ(object.wrong_value("kind", "y or z").what(),
+               "config.json: key 'kind': wrong value: expected y or z, found \"x\"");
+}
+
 TEST(Json, CutsLongTextsInMessagesAtACharacter) {
   std::string value;
   for (int i = 0; i < 100; ++i) {
