@@ -58,25 +58,15 @@ void sync_folder(const fs::path& folder) {
   }
 }
 
-}  // namespace
-
-Error file_error(const fs::path& path, std::string_view action) {
-  const int code = errno;
-  return Error(fmt::format("cannot {}: {}", action, std::generic_category().message(code))).file(path.string());
-}
-
-std::string read_text(const fs::path& path) {
-  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (descriptor.get() < 0) {
-    throw file_error(path, "open");
-  }
+/// All that comes until the end of the file.
+std::string read_to_end(int descriptor, const fs::path& path) {
   struct stat status {};
   std::string text;
   size_t used = 0;
   // One byte more than the file has, so that a regular file's end is seen without growing; pipes say 0 and grow.
-  text.resize(::fstat(descriptor.get(), &status) == 0 ? static_cast<size_t>(status.st_size) + 1 : 4096);
+  text.resize(::fstat(descriptor, &status) == 0 ? static_cast<size_t>(status.st_size) + 1 : 4096);
   while (true) {
-    const ssize_t count = ::read(descriptor.get(), text.data() + used, text.size() - used);
+    const ssize_t count = ::read(descriptor, text.data() + used, text.size() - used);
     if (count < 0 && errno != EINTR) {
       throw file_error(path, "read");
     }
@@ -92,13 +82,42 @@ std::string read_text(const fs::path& path) {
   return text;
 }
 
-MappedFile::MappedFile(const fs::path& path) : path_(path) {
-  // Without O_NONBLOCK a named pipe would be waited for instead of refused.
-  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat status {};
-  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) {
+/// Opens a file for reading and asks what it is. Without O_NONBLOCK a named pipe would be waited for.
+Descriptor open_without_waiting(const fs::path& path, struct stat& status) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
     throw file_error(path, "open");
   }
+  return Descriptor(descriptor);
+}
+
+}  // namespace
+
+Error file_error(const fs::path& path, std::string_view action) {
+  const int code = errno;
+  return Error(fmt::format("cannot {}: {}", action, std::generic_category().message(code))).file(path.string());
+}
+
+std::string read_text(const fs::path& path) {
+  struct stat status {};
+  const Descriptor descriptor = open_without_waiting(path, status);
+  if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {  // reading a folder fails with the better message
+    throw Error("not a regular file").file(path.string());
+  }
+  return read_to_end(descriptor.get(), path);
+}
+
+std::string read_text_or_pipe(const fs::path& path) {
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.get() < 0) {
+    throw file_error(path, "open");
+  }
+  return read_to_end(descriptor.get(), path);
+}
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  struct stat status {};
+  const Descriptor descriptor = open_without_waiting(path, status);
   if (!S_ISREG(status.st_mode)) {
     throw Error("not a regular file").file(path.string());
   }

@@ -14,8 +14,12 @@ namespace retrosparse {
 /// An Error about a failed system call on `path`: "PATH: cannot ACTION: No space left on device". Reads errno.
 Error file_error(const std::filesystem::path& path, std::string_view action);
 
-/// The whole content of a file (of any kind that can be read to its end). Error: missing, a folder, unreadable.
+/// The whole content of a regular file. Error: missing, unreadable, a folder, a pipe or a device (whose end may never
+/// come).
 std::string read_text(const std::filesystem::path& path);
+
+/// The same for what the user names as input: a pipe or a device is read to its end, too.
+std::string read_text_or_pipe(const std::filesystem::path& path);
 
 /// A regular file mapped into memory for reading. Copies share one mapping, which lives as long as the last of them.
 /// Nobody may shorten the file meanwhile: reading behind its new end would raise SIGBUS.

@@ -33,7 +33,7 @@ void check_one_source(const PromptOptions& options) {
 }
 
 std::string read_input(const std::string& path) {
-  return read_text(path == "-" ? "/dev/stdin" : path);
+  return read_text_or_pipe(path == "-" ? "/dev/stdin" : path);
 }
 
 std::vector<int64_t> read_prompt(const PromptOptions& options, const Tokenizer* tokenizer, const ModelConfig& config) {

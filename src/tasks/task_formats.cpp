@@ -206,7 +206,7 @@ TaskFormats TaskFormats::parse(std::string_view yaml, std::string name) {
 }
 
 TaskFormats TaskFormats::read(const std::filesystem::path& path) {
-  return parse(read_text(path), path.string());
+  return parse(read_text_or_pipe(path), path.string());
 }
 
 const TaskFormats& TaskFormats::builtin() {

@@ -46,6 +46,15 @@ TEST(ReadText, ReadsFilesToTheirEnd) {
   EXPECT_FALSE(read_text("/proc/self/status").empty()) << "a file whose size is said to be 0";
 }
 
+TEST(ReadText, RefusesWhatMayNeverEnd) {
+  const TempFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(contains(error_of([&] { read_text(folder / "pipe"); }), "not a regular file")) << "and no waiting";
+  EXPECT_TRUE(contains(error_of([&] { read_text("/dev/zero"); }), "not a regular file"));
+  EXPECT_TRUE(contains(error_of([&] { read_text(folder.path()); }), "Is a directory"));
+  EXPECT_EQ(read_text_or_pipe("/dev/null"), "");
+}
+
 TEST(MappedFile, SharesOneMappingAmongCopies) {
   const TempFolder folder;
   put_file(folder / "a", "hello");
