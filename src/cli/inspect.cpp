@@ -11,6 +11,7 @@
 #include "cli/common.h"
 #include "cli/conversion_text.h"
 #include "cli/inspection.h"
+#include "cli/options.h"
 #include "cli/output.h"
 
 namespace retrosparse::cli {
@@ -163,7 +164,10 @@ void add_inspect(CLI::App& app) {
   const auto arguments = std::make_shared<InspectArguments>();
   CLI::App& command = add_command(app, "inspect", "Show what a checkpoint is. Reads headers only, never the weights.",
                                   "retrosparse inspect examples/nano", [arguments] { run_inspect(*arguments); });
-  command.add_option("DIR", arguments->model, "folder of a checkpoint, or a config.json")->type_name("")->required();
+  command.add_option("DIR", arguments->model, "folder of a checkpoint, or a config.json")
+      ->type_name("")
+      ->check(not_empty())
+      ->required();
   command.add_flag("--tensors", arguments->tensors, "list every stored tensor");
   add_json_option(command, arguments->json);
 }

@@ -19,4 +19,10 @@ CLI::Validator between(T lowest, T highest) {
       "");
 }
 
+/// Refuses a name without a character, about which no message could say what it means.
+inline CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](std::string& name) { return name.empty() ? std::string("an empty name, ''") : std::string(); }, "");
+}
+
 }  // namespace retrosparse::cli

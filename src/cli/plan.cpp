@@ -56,6 +56,9 @@ std::vector<Gpu> choose_gpus(const std::string& name) {
 }
 
 void run_plan(const PlanArguments& arguments) {
+  if (arguments.model.empty()) {  // CLI11 would ask for --model only
+    throw UsageError("CONFIG_OR_DIR is required (see retrosparse plan --help)");
+  }
   const std::vector<int64_t> lengths = parse_lengths(arguments.lengths);
   const std::vector<Gpu> gpus = choose_gpus(arguments.gpu);
   if (!arguments.conversion.recipe.empty()) {
@@ -130,7 +133,7 @@ void add_plan(CLI::App& app) {
                                   [arguments] { run_plan(*arguments); });
   command.add_option("CONFIG_OR_DIR,--model", arguments->model, "a config.json, or a folder that holds one")
       ->type_name("")
-      ->required();
+      ->check(not_empty());
   command.add_option("--lengths", arguments->lengths, "tokens of one sequence, as 4096,32k,1m")
       ->type_name("LIST")
       ->capture_default_str();
