@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <new>
 #include <string>
@@ -89,5 +90,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A file that may not grow any further (ulimit -f) is an error of the write and not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   return run(argc, argv);
 }

@@ -3,7 +3,6 @@
 import json
 import resource
 import shutil
-import signal
 import struct
 
 import pytest
@@ -32,7 +31,6 @@ def generate_fails(retrosparse, model, *arguments, **options):
 
 def full_disk(largest_file=100_000):
     """What a full disk looks like to a writer: no file may grow beyond these bytes. For preexec_fn."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 

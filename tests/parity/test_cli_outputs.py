@@ -72,7 +72,7 @@ def kept(tmp_path):
 def test_full_disk(retrosparse, tmp_path, kept):
     ids = write_ids(tmp_path / "ids.json", range(100, 200))  # 1.6 MB of logits
     fails(retrosparse, "generate", "--model", NANO, "--prompt-ids", ids, "--logits", kept, "--quiet",
-          preexec_fn=full_disk, restore_signals=False, says=[str(kept), "cannot write"])
+          preexec_fn=full_disk, says=[str(kept), "cannot write"])
 
 
 def test_full_standard_output():
