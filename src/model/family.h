@@ -47,6 +47,9 @@ struct Family {
   bool experts = false;
 
   Feature sliding_window;  ///< of the model's own: refused where the feature is on and the key sliding_window not null
+  /// Whether layer_types, or else max_window_layers where that has a default, says which layers the window is for; if
+  /// not, it is for all.
+  bool sliding_window_by_layer = false;
 
   std::string embed_tokens, final_norm, lm_head;
   std::string optional_prefix;  ///< of tensor names, which checkpoints of the base model lack
@@ -59,8 +62,9 @@ struct Family {
   /// All built-in families, by name.
   static const std::vector<Family>& all();
 
-  /// Parses one file; `name` is used in errors. Throws Error for unknown keys and missing ones.
-  static Family parse(const std::string& yaml, const std::string& name);
+  /// Parses one file; `name` is used in errors. Where the file names one of `bases` as its `base`, it says only what
+  /// differs from that. Throws Error for unknown keys, missing ones and an unknown base.
+  static Family parse(const std::string& yaml, const std::string& name, const std::vector<Family>& bases = {});
 };
 
 }  // namespace retrosparse
