@@ -86,7 +86,18 @@ CodePoints parse_range(PatternCursor& cursor, bool first, size_t begin) {
   return {{from, to}};
 }
 
-CodePoints parse_class(PatternCursor& cursor, size_t begin, int depth);
+/// Behind "[:": name:] or ^name:].
+CodePoints parse_posix_bracket(PatternCursor& cursor, size_t begin) {
+  const bool negated = cursor.take("^");
+  const std::optional<std::string_view> name = cursor.take_until(':');
+  const std::optional<CodePoints> set = name ? unicode::posix_class(*name) : std::nullopt;
+  if (!set || !cursor.take("]")) {
+    throw cursor.unsupported("this POSIX bracket", begin);
+  }
+  return complement_if(negated, *set);
+}
+
+PatternClass parse_class(PatternCursor& cursor, size_t begin, int depth);
 
 /// The union of everything up to "&&" or "]".
 CodePoints parse_operand(PatternCursor& cursor, size_t begin, int depth) {
@@ -96,15 +107,14 @@ CodePoints parse_operand(PatternCursor& cursor, size_t begin, int depth) {
   }
   for (bool first = true; !cursor.at_end() && cursor.peek() != ']' && !cursor.sees("&&"); first = false) {
     const size_t item = cursor.offset();
-    if (cursor.sees("[:")) {
-      throw cursor.unsupported("POSIX brackets", item);
-    }
-    result = result | (cursor.take("[") ? parse_class(cursor, item, depth + 1) : parse_range(cursor, first, item));
+    result = result | (cursor.take("[:")  ? parse_posix_bracket(cursor, item)
+                       : cursor.take("[") ? parse_class(cursor, item, depth + 1).set()
+                                          : parse_range(cursor, first, item));
   }
   return result;
 }
 
-CodePoints parse_class(PatternCursor& cursor, size_t begin, int depth) {
+PatternClass parse_class(PatternCursor& cursor, size_t begin, int depth) {
   static constexpr int kDeepest = 16;
   if (depth > kDeepest) {
     throw cursor.unsupported("so many nested classes", begin);
@@ -117,7 +127,7 @@ CodePoints parse_class(PatternCursor& cursor, size_t begin, int depth) {
   if (!cursor.take("]")) {
     throw cursor.malformed("'[' without ']'", begin);
   }
-  return complement_if(negated, result);
+  return {std::move(result), negated};
 }
 
 }  // namespace
@@ -164,7 +174,7 @@ PatternEscape parse_escape(PatternCursor& cursor, size_t begin, bool in_class) {
   }
 }
 
-CodePoints parse_class(PatternCursor& cursor, size_t begin) {
+PatternClass parse_class(PatternCursor& cursor, size_t begin) {
   return parse_class(cursor, begin, 0);
 }
 

@@ -16,8 +16,16 @@ struct PatternEscape {
 /// digits) and their complements, \p{Name} \p{^Name} \P{Name}, punctuation. Error for any other letter or digit.
 PatternEscape parse_escape(PatternCursor& cursor, size_t begin, bool in_class);
 
+/// What is in a class, or what is not.
+struct PatternClass {
+  CodePoints members;
+  bool negated = false;
+
+  CodePoints set() const { return negated ? ~members : members; }
+};
+
 /// Reads what follows a bracket at `begin`, up to and including the closing one: characters, ranges, escapes, nested
-/// classes, intersections [a&&b].
-CodePoints parse_class(PatternCursor& cursor, size_t begin);
+/// classes, intersections [a&&b], POSIX brackets [[:alpha:]] and [[:^alpha:]].
+PatternClass parse_class(PatternCursor& cursor, size_t begin);
 
 }  // namespace retrosparse

@@ -1,10 +1,12 @@
 #include "text/pattern_syntax.h"
 
 #include <algorithm>
+#include <cctype>
 #include <optional>
 #include <tuple>
 #include <utility>
 
+#include "text/pattern_case.h"
 #include "text/pattern_class.h"
 #include "text/pattern_cursor.h"
 #include "text/unicode.h"
@@ -21,38 +23,6 @@ int intern(CodePoints set, std::vector<CodePoints>& sets) {
   }
   sets.push_back(std::move(set));
   return static_cast<int>(sets.size()) - 1;
-}
-
-/// `set` with the other case of every letter. None if it has letters beyond ASCII: their foldings, some of them to
-/// several characters, are not known here.
-std::optional<CodePoints> with_both_cases(const CodePoints& set) {
-  static const CodePoints known =
-      CodePoints{{0, 0x7F}} | unicode::white_space() | *unicode::property("P") | *unicode::property("Nd");
-  if (!(set & ~known).empty()) {
-    return std::nullopt;
-  }
-  CodePoints result = set;
-  for (char32_t lower = 'a'; lower <= 'z'; ++lower) {
-    const char32_t upper = lower - 'a' + 'A';
-    if (set.contains(lower) || set.contains(upper)) {
-      result = result | CodePoints::single(lower) | CodePoints::single(upper);
-    }
-  }
-  if (result.contains('s')) {
-    result = result | CodePoints::single(U'\u017F');  // long s
-  }
-  if (result.contains('k')) {
-    result = result | CodePoints::single(U'\u212A');  // Kelvin sign
-  }
-  return result;
-}
-
-/// Whether two ASCII letters have a ligature or a sharp s for an equal when case is ignored.
-bool fold_into_one(char32_t a, char32_t b) {
-  const auto lower = [](char32_t c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; };
-  a = lower(a);
-  b = lower(b);
-  return (a == 's' && (b == 's' || b == 't')) || (a == 'f' && (b == 'f' || b == 'i' || b == 'l'));
 }
 
 /// Recursive descent over the pattern; one method per rule of the grammar.
@@ -95,6 +65,10 @@ class Parser {
   bool parse_atom() {
     const size_t begin = cursor_.offset();
     const char32_t literal_before = std::exchange(last_literal_, 0);
+    if (cursor_.take("(?i)")) {
+      parse_rest_ignoring_case(begin);
+      return false;
+    }
     if (cursor_.take("(")) {
       return parse_group(begin);
     }
@@ -110,7 +84,8 @@ class Parser {
       return false;
     }
     if (cursor_.take("\\")) {
-      emit(cased(parse_escape(cursor_, begin, false).set, begin));
+      PatternEscape escape = parse_escape(cursor_, begin, false);
+      emit(escape.is_literal ? cased_literal(std::move(escape.set), begin) : std::move(escape.set));
       return true;
     }
     if (sees_quantifier()) {
@@ -118,24 +93,39 @@ class Parser {
     }
     const char32_t literal = cursor_.take_code_point();
     if (ignore_case_ && fold_into_one(literal_before, literal)) {
-      throw cursor_.unsupported("letters under (?i:...) that one character can stand for", begin);
+      throw cursor_.unsupported("letters that one character can stand for under (?i)", begin);
     }
     last_literal_ = literal;
-    emit(cased(CodePoints::single(literal), begin));
+    emit(cased_literal(CodePoints::single(literal), begin));
     return true;
+  }
+
+  /// Behind "(?i)": up to the end of the group around it everything ignores case, as if it stood in one more group.
+  void parse_rest_ignoring_case(size_t begin) {
+    enter_group(begin);
+    const bool outer_case = std::exchange(ignore_case_, true);
+    emit("(?:");
+    parse_alternatives();
+    emit(")");
+    ignore_case_ = outer_case;
+    --depth_;
+  }
+
+  void enter_group(size_t begin) {
+    static constexpr int kDeepest = 64;
+    if (++depth_ > kDeepest) {
+      throw cursor_.unsupported("so many nested groups", begin);
+    }
   }
 
   /// Behind "(". Returns whether a quantifier may follow: not behind lookaround.
   bool parse_group(size_t begin) {
     static constexpr std::pair<std::string_view, bool> kOpenings[] = {
         {"?:", true}, {"?>", true}, {"?i:", true}, {"?=", false}, {"?!", false}, {"?<=", false}, {"?<!", false}};
-    static constexpr int kDeepest = 64;
-    if (++depth_ > kDeepest) {
-      throw cursor_.unsupported("so many nested groups", begin);
-    }
+    enter_group(begin);
     std::string_view opening = "?:";  // a capture is of no use here
     bool repeatable = true;
-    if (cursor_.peek() == '?') {
+    if (cursor_.peek() == '?' && !take_group_name()) {
       const auto* found = std::find_if(std::begin(kOpenings), std::end(kOpenings),
                                        [&](const auto& candidate) { return cursor_.take(candidate.first); });
       if (found == std::end(kOpenings)) {
@@ -252,15 +242,27 @@ class Parser {
     return cursor_.offset() > begin ? std::optional(number) : std::nullopt;
   }
 
-  CodePoints cased(CodePoints set, size_t begin) const {
-    if (!ignore_case_) {
-      return set;
+  /// Behind "(", takes "?<name>". Nothing refers to a group, so that it is like any other.
+  bool take_group_name() {
+    const size_t begin = cursor_.offset();
+    const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
+    if (cursor_.take("?<")) {
+      const std::optional<std::string_view> name = cursor_.take_until('>');
+      if (name && !name->empty() && std::ranges::all_of(*name, is_word) &&
+          (name->front() < '0' || name->front() > '9')) {
+        return true;
+      }
     }
-    std::optional<CodePoints> both = with_both_cases(set);
-    if (!both) {
-      throw cursor_.unsupported("letters beyond ASCII under (?i:...)", begin);
-    }
-    return *std::move(both);
+    cursor_.set_offset(begin);
+    return false;
+  }
+
+  CodePoints cased(const PatternClass& parsed, size_t begin) const {
+    return ignore_case_ ? class_ignoring_case(parsed, cursor_, begin) : parsed.set();
+  }
+
+  CodePoints cased_literal(CodePoints set, size_t begin) const {
+    return ignore_case_ ? literal_ignoring_case(set, cursor_, begin) : std::move(set);
   }
 
   void emit_one(std::string syntax) { result_.elements.push_back({std::move(syntax)}); }

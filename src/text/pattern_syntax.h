@@ -20,8 +20,8 @@ struct PatternSyntax {
 };
 
 /// Reads a pattern in the syntax that the `tokenizers` package uses (Oniguruma's own, doc/RE of its sources). Error for
-/// what is malformed and for constructs that split patterns have no use for: back references, named groups, options
-/// other than (?i:...), POSIX brackets, properties other than general categories and Han, letters beyond ASCII under
+/// what is malformed and for constructs that split patterns have no use for: back references, options other than
+/// (?i:...) and (?i), properties other than general categories and scripts, letters that equal several others under
 /// (?i:...), and the few places where Oniguruma's reading of an expression is a surprise.
 PatternSyntax parse_pattern(std::string_view pattern);
 

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "text/unicode_scripts.h"
+
 namespace retrosparse::unicode {
 
 namespace {
@@ -44,19 +46,6 @@ constexpr CategoryRange kSince15[] = {
     {0x1FADF, 0x1FADF, "So"}, {0x1FAE9, 0x1FAE9, "So"}, {0x1FBCB, 0x1FBEF, "So"}, {0x2EBF0, 0x2EE5D, "Lo"},
     // clang-format on
 };
-
-/// Script=Han. (Data: UCD 16.0.0, Scripts.txt.)
-const CodePoints& han() {
-  static const CodePoints set = {
-      // clang-format off
-      {0x2E80, 0x2E99}, {0x2E9B, 0x2EF3}, {0x2F00, 0x2FD5}, {0x3005, 0x3005}, {0x3007, 0x3007}, {0x3021, 0x3029},
-      {0x3038, 0x303B}, {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xF900, 0xFA6D}, {0xFA70, 0xFAD9}, {0x16FE2, 0x16FE3},
-      {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D}, {0x2B820, 0x2CEA1},
-      {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D}, {0x30000, 0x3134A}, {0x31350, 0x323AF},
-      // clang-format on
-  };
-  return set;
-}
 
 struct CategoryName {
   std::string_view name, folded_long_name;
@@ -162,7 +151,7 @@ std::optional<CodePoints> property(std::string_view name) {
       return category(entry.name);
     }
   }
-  return folded == "han" ? std::optional(han()) : std::nullopt;
+  return script(folded);
 }
 
 const CodePoints& white_space() {

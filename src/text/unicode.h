@@ -9,8 +9,12 @@
 namespace retrosparse::unicode {
 
 /// General_Category by short or long name ("L", "Lu", "Letter", "Uppercase_Letter"; case, '_', '-' and ' ' do not
-/// count, UAX #44 5.9.3), or the script Han; none for any other name.
+/// count, UAX #44 5.9.3), or a script by short or long name ("Han",
+/// "Hiragana", "hira"); none for any other name.
 std::optional<CodePoints> property(std::string_view name);
+
+/// What a POSIX bracket means, by its name ("alpha", "space"); none for any other name.
+std::optional<CodePoints> posix_class(std::string_view name);
 
 /// White_Space: what `\s` means.
 const CodePoints& white_space();

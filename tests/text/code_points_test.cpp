@@ -87,7 +87,7 @@ TEST(Unicode, PropertiesByAnyName) {
   EXPECT_EQ(unicode::property("Lu"), unicode::property("uppercase_letter"));
   EXPECT_EQ(unicode::property("L"), unicode::property("Letter"));
   EXPECT_TRUE(unicode::property("Han")->contains(U'世'));
-  EXPECT_EQ(unicode::property("Latin"), std::nullopt);
+  EXPECT_EQ(unicode::property("Latinate"), std::nullopt);
   EXPECT_EQ(unicode::property(""), std::nullopt);
 }
 

@@ -62,6 +62,22 @@ TEST(Pattern, IgnoringCaseKnowsTheLongSAndTheKelvinSign) {
   EXPECT_EQ(split("(?i:a)b", "ABAb"), (Pieces{"AB", "Ab"}));  // the option ends with its group
 }
 
+TEST(Pattern, AnOptionGoesToTheEndOfItsGroup) {
+  EXPECT_EQ(split("a(?i)b|c", "ABaBacC"), (Pieces{"AB", "aB", "ac", "C"}));
+  EXPECT_EQ(split("(a(?i)b)c", "aBcaBC"), (Pieces{"aBc", "aBC"}));
+}
+
+TEST(Pattern, ANamedGroupIsAGroup) {
+  EXPECT_EQ(split("(?<word>a|b)+", "xabx"), (Pieces{"x", "ab", "x"}));
+}
+
+TEST(Pattern, ScriptsAndPosixBrackets) {
+  EXPECT_EQ(split(R"([\p{Hiragana}\p{Katakana}]+)", "あア漢Я"), (Pieces{"あア", "漢Я"}));
+  EXPECT_EQ(split(R"(\p{cyrl}+)", "aЯя"), (Pieces{"a", "Яя"}));
+  EXPECT_EQ(split("[[:space:][:digit:]]+", "a 1b"), (Pieces{"a", " 1", "b"}));
+  EXPECT_EQ(split("[[:^alpha:]]+", "a1é"), (Pieces{"a", "1", "é"}));
+}
+
 TEST(Pattern, APlusBehindAnIntervalRepeatsIt) {
   EXPECT_EQ(split(R"(\p{N}{1,3})", "1234567"), (Pieces{"123", "456", "7"}));
   EXPECT_EQ(split(R"(\p{N}{1,3}+)", "1234567"), (Pieces{"1234567"}));
@@ -78,9 +94,11 @@ TEST(Pattern, RefusesWhatItDoesNotUnderstand) {
     return error_of([&] { PatternMatcher{parse_pattern(pattern)}; });
   };
   for (const char* pattern :
-       {R"((a)\1)",    R"(\Ga)", R"(\R)",   R"(\X)",     R"(\K)",        "(?<name>a)", "(?i)a",  "(?m:a)",    "(?#x)",
-        "[[:alpha:]]", "[]a]",   "[a-c-e]", R"([\w-z])", R"(\p{Latin})", R"(\xE9)",    "(?i:é)", "(?i:[^a])", "(?i:ss)",
-        "(?i:Fi)",     "a**",    "a{2}{3}", "a{2}?",     "a{3,2}",       "a{70000}",   "(?=a)*", "(?<=a+)b",  "^*"}) {
+       {R"((a)\1)",      R"(\k<name>)", R"(\Ga)",        R"(\R)",        R"(\X)",     R"(\K)",     "(?<1>a)",
+        "(?<a b>c)",     "(?i-m)a",     "(?m:a)",        "(?#x)",        "[[:foo:]]", "[[:alpha]", "[]a]",
+        "[a-c-e]",       R"([\w-z])",   R"(\p{Common})", R"(\p{IsHan})", R"(\xE9)",   "(?i:ß)",    "(?i:[ß])",
+        "(?i:[\\p{L}])", "(?i:\u0307)", "(?i:ss)",       "(?i)Fi",       "a**",       "a{2}{3}",   "a{2}?",
+        "a{3,2}",        "a{70000}",    "(?=a)*",        "(?<=a+)b",     "^*"}) {
     EXPECT_NE(refusal(pattern).find("not supported in a split pattern"), std::string::npos)
         << pattern << ": " << refusal(pattern);
   }
@@ -89,13 +107,18 @@ TEST(Pattern, RefusesWhatItDoesNotUnderstand) {
     EXPECT_NE(refusal(pattern).find("malformed split pattern"), std::string::npos)
         << pattern << ": " << refusal(pattern);
   }
-  EXPECT_EQ(refusal("ab(?<n>c)"),
-            "not supported in a split pattern: found this kind of group at byte 2 of 'ab(?<n>c)'");
+  EXPECT_EQ(refusal("ab(?P<n>c)"),
+            "not supported in a split pattern: found this kind of group at byte 2 of 'ab(?P<n>c)'");
 }
 
 TEST(Pattern, DeepNestingIsRefusedNotACrash) {
   EXPECT_NE(error_of([] { parse_pattern(std::string(100'000, '(')); }), "");
   EXPECT_NE(error_of([] { parse_pattern(std::string(100'000, '[')); }), "");
+  std::string options;
+  for (int i = 0; i < 100'000; ++i) {
+    options += "(?i)";
+  }
+  EXPECT_NE(error_of([&] { parse_pattern(options); }), "");
 }
 
 TEST(Pattern, EndlessBacktrackingIsAnErrorNotAHang) {
