@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/log.h"
 #include "text/byte_level.h"
 #include "text/pattern_syntax.h"
 #include "text/tokenizer_parts.h"
@@ -78,7 +79,7 @@ Splitter read_split(const JsonObject& stage) {
   const auto* behavior =
       std::find_if(std::begin(kBehaviors), std::end(kBehaviors), [&](const auto& b) { return b.first == name; });
   if (behavior == std::end(kBehaviors)) {
-    throw stage.wrong("behavior", "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+    throw stage.wrong_value("behavior", "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
   }
   const JsonObject pattern = stage.object("pattern");
   const bool is_regex = pattern.has("Regex");
@@ -138,21 +139,47 @@ void check_decoder(const JsonObject& json) {
   }
 }
 
-/// The package numbers added tokens itself: what the vocabulary has keeps its id, the rest follows behind. A file that
-/// says otherwise would mean different things to different programs.
-void check_id(const JsonObject& token, int64_t expected) {
-  const auto id = token.get<int64_t>("id");
-  if (id != expected || id > Vocabulary::kLargestId) {
-    const auto content = token.get<std::string>("content");
-    throw token.error("id", fmt::format("the id of the added token '{}' does not fit the vocabulary", content))
-        .expected(std::to_string(expected))
-        .found(std::to_string(id));
+/// The package numbers added tokens itself: what the vocabulary has keeps its id, the others follow behind as many ids
+/// as there are tokens, holes or not. The file's own numbers do not count; this tells where they are others.
+class Numbering {
+ public:
+  Numbering(const JsonObject& json, const Vocabulary& vocabulary)
+      : json_(json), vocabulary_(vocabulary), next_id_(static_cast<int64_t>(vocabulary.count())) {}
+
+  int32_t id_of(const JsonObject& token, const std::string& content) {
+    const std::optional<int32_t> known = vocabulary_.id_of(content);
+    const int64_t id = known ? *known : next_id_++;
+    const auto stated = token.get<int64_t>("id");
+    if (id > Vocabulary::kLargestId || !taken_.insert(id).second) {
+      throw token.error("id", fmt::format("no id is left for the added token '{}'", content))
+          .expected(fmt::format("one that no added token has, at most {}", Vocabulary::kLargestId))
+          .found(std::to_string(id));
+    }
+    if (id != stated && renumbered_++ == 0) {
+      example_ = fmt::format("'{}' has {} there and {} here", content, stated, id);
+    }
+    return static_cast<int32_t>(id);
   }
-}
+
+  void warn() const {
+    if (renumbered_ > 0) {
+      log_warning("{}: {} added tokens have other ids than the tokenizers package, and so RetroSparse, gives them: {}",
+                  json_.file(), renumbered_, example_);
+    }
+  }
+
+ private:
+  const JsonObject& json_;
+  const Vocabulary& vocabulary_;
+  int64_t next_id_;
+  std::unordered_set<int64_t> taken_;
+  int64_t renumbered_ = 0;
+  std::string example_;
+};
 
 void read_added_tokens(const JsonObject& json, TokenizerParts& parts) {
   std::unordered_set<std::string> contents;
-  auto next_id = static_cast<int64_t>(parts.vocabulary.count());
+  Numbering numbering(json, parts.vocabulary);
   for (const JsonObject& entry : json.has("added_tokens") ? json.objects("added_tokens") : std::vector<JsonObject>()) {
     AddedToken token{.content = entry.get<std::string>("content"),
                      .single_word = entry.get<bool>("single_word"),
@@ -166,11 +193,7 @@ void read_added_tokens(const JsonObject& json, TokenizerParts& parts) {
     if (!contents.insert(token.content).second) {
       throw entry.error("content", fmt::format("'{}' is listed twice", token.content));
     }
-    const std::optional<int32_t> known = parts.vocabulary.id_of(token.content);
-    const int64_t id = known ? *known : next_id++;
-    check_id(entry, id);
-    token.id = static_cast<int32_t>(id);
-
+    token.id = numbering.id_of(entry, token.content);
     std::string spelling = token.normalized ? normalize(token.content, parts.normalizers) : token.content;
     AddedTokenMatcher& matcher = token.normalized ? parts.normalized_tokens : parts.plain_tokens;
     if (!matcher.add(spelling, token)) {
@@ -180,6 +203,7 @@ void read_added_tokens(const JsonObject& json, TokenizerParts& parts) {
     const bool special = token.special && spelling == token.content;
     parts.vocabulary.add_over(token.content, token.id, std::move(spelling), special);
   }
+  numbering.warn();
 }
 
 /// RobertaProcessing and BertProcessing: one token before the text and one behind it, each ["<s>", 0].
@@ -200,7 +224,7 @@ PostTemplate read_template(const JsonObject& stage) {
   for (const JsonObject& piece : stage.objects("single")) {
     if (piece.has("Sequence")) {
       if (piece.object("Sequence").get<std::string>("id") != "A") {
-        throw piece.object("Sequence").wrong("id", "A, the only sequence of a single text");
+        throw piece.object("Sequence").wrong_value("id", "A, the only sequence of a single text");
       }
       result.pieces.push_back({true, {}});
     } else {

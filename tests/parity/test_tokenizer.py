@@ -159,6 +159,10 @@ SMALL_PATTERNS = [
     *(r"[\w-]+", r"[-a]", r"[a\-z]", r"[a-z&&[^aeiou]]+", r"[^a-z&&b-y]+", r"[a[bc]]+", r"[\t\x20]"),
     *(r"(?<=a)[a-z]", r"(?<!\d)\p{L}", r"(?=x)", r"(?!a)\w", r"(?>a+)b?"),
     *(r"(?i:k+)", r"(?i:[a-s]+)", r"(?i:s't)", r"(?i:’s|'s)", r"(?i:don't)|n"),
+    *(r"(?i)'s|'t|\p{L}+|\s+", r"a(?i)b|s|t", r"(a(?i)x)|l", r"(?i)[^\s\p{L}\p{N}]+", r"(?i)[^a-é]", r"(?i:é|ü|ж)+"),
+    *(r"(?i)\p{Lu}+", r"(?i)[\p{Lo}\p{Mc}]", r"(?i)\w+|\W", r"(?<word>\p{L}+)|(?<rest>\s)", r"(?i:[^k\p{Lu}])+"),
+    *(r"\p{Han}+|[\p{Hiragana}\p{Katakana}]+|\p{Hangul}", r"\p{Latin}+|\p{Cyrl}+", r"[^\p{Greek}\P{L}]+", r"\p{^Thai}+"),
+    *(r"[[:space:]]+|[[:alpha:]]+", r"[[:^alnum:]]", r"[[:punct:][:digit:]]+", r"[^[:word:]a]+", r"[[:upper:]&&[^A-F]]"),
     *(r"\u0041|\x42|\x{1F600}", r"]", r"}", r"a}", r"\.", r"\ ", r"é|ï", "👩‍👩"),
 ]
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -230,7 +234,12 @@ def delicate_code_points():
 def test_every_class():
     """Every property and escape means exactly what it means to the package: what is matched is removed."""
     properties = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cn L M N P S Z C"
-    classes = [rf"\p{{{name}}}" for name in [*properties.split(), "Han"]] + [r"\s", r"\w", r"\d", r"\h", "."]
+    scripts = ("Han Hiragana Katakana Hangul Bopomofo Latin Greek Cyrillic Arabic Hebrew Armenian Georgian Devanagari Bengali "
+               "Tamil Telugu Kannada Thai Lao Khmer Myanmar Tibetan Mongolian Ethiopic Cherokee Balinese Khojki "
+               "Egyptian_Hieroglyphs Khitan_Small_Script Coptic")
+    brackets = "alnum alpha ascii blank cntrl digit graph lower print punct space upper word xdigit".split()
+    classes = [rf"\p{{{name}}}" for name in [*properties.split(), *scripts.split()]] + [r"\s", r"\w", r"\d", r"\h", "."]
+    classes += [f"[[:{name}:]]" for name in brackets] + [rf"(?i)[^\p{{{name}}}]" for name in ("Lu", "Ll", "L", "Mn", "So")]
     variants = [{"pre_tokenizer": sequence(split(f"{name}+", "Removed"), BYTE_LEVEL)} for name in classes]
     digits = {"type": "Digits", "individual_digits": True}
     text = "".join(map(chr, delicate_code_points()))
@@ -283,6 +292,23 @@ def test_added_tokens(texts):
             variants.append({"added_tokens": tokens, "normalizer": normalizer})
     joined = ["".join(extra[begin : begin + 3]) for begin in range(0, len(extra), 3)]
     assert_same_as_package(variants, extra + joined + texts[:100])
+
+
+def test_added_tokens_where_the_vocabulary_has_holes(texts):
+    """The package counts on from the number of tokens, and the file's own numbers do not count."""
+    nano = json.loads((NANO / "tokenizer.json").read_text())
+    size = len(nano["model"]["vocab"])
+    last = next(token for token, index in nano["model"]["vocab"].items() if index == size - 1)
+    merges = [merge for merge in nano["model"]["merges"] if "".join(merge).replace(" ", "") != last]
+    variants = []
+    for moved_to in (size - 1, size, size + 10):
+        model = {**nano["model"], "merges": merges, "vocab": {**nano["model"]["vocab"], last: moved_to}}
+        for first in (size, moved_to + 1, 5):
+            plain = [added("<|a|>", first), added("<|b|>", first + 1, special=True)]
+            variants.append({"model": model, "added_tokens": plain})
+            if moved_to != size:  # else two added tokens would have one id
+                variants.append({"model": model, "added_tokens": [added(last, moved_to), *plain]})
+    assert_same_as_package(variants, ["x<|a|>y<|b|>", f"<|b|><|b|>{last}", "the permissions", *texts[:50]])
 
 
 def test_post_processors(texts):
