@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "model/config_reader.h"
+#include "model/config_refusals.h"
 #include "model/rope_config.h"
 
 namespace retrosparse {
@@ -18,62 +19,58 @@ namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any dimension: beyond all models, small enough to multiply
 
-const Family& family_of(const JsonObject& json, std::string& architecture) {
-  if (!json.has("architectures")) {
-    const auto model_type = json.get_or<std::string>("model_type", "");
-    for (const Family& family : Family::all()) {
-      if (family.model_type == model_type) {
-        architecture = family.architectures.front();
-        return family;
-      }
-    }
-  }
-  const auto architectures = json.get<std::vector<std::string>>("architectures");
-  for (const std::string& name : architectures) {
-    if (const Family* family = Family::of_architecture(name)) {
-      architecture = name;
-      return *family;
-    }
+[[noreturn]] void refuse_family(const JsonObject& json, const std::vector<std::string>& architectures) {
+  if (architectures.empty() && !json.has("model_type")) {
+    throw json.error("architectures", json.has("architectures") ? "names none" : "missing")
+        .expected("the model's architecture, as in [\"LlamaForCausalLM\"]");
   }
   std::vector<std::string> known;
   for (const Family& family : Family::all()) {
-    known.insert(known.end(), family.architectures.begin(), family.architectures.end());
+    if (architectures.empty()) {
+      known.push_back(family.model_type);
+    } else {
+      known.insert(known.end(), family.architectures.begin(), family.architectures.end());
+    }
   }
-  throw json.error("architectures", "unsupported architecture")
+  throw json.error(architectures.empty() ? "model_type" : "architectures", "unsupported architecture")
       .expected(fmt::format("one of {}", fmt::join(known, ", ")))
-      .found(fmt::format("{}", fmt::join(architectures, ", ")));
+      .found(architectures.empty() ? json.get<std::string>("model_type")
+                                   : fmt::format("{}", fmt::join(architectures, ", ")));
 }
 
-void refuse_what_is_not_run(const JsonObject& json, const ConfigReader& reader, const Family& family) {
-  if (json.has("quantization_config")) {
-    const JsonObject quantization = json.object("quantization_config");
-    throw json.error("quantization_config", "quantised checkpoints are not supported")
-        .found(quantization.get_or<std::string>("quant_method", "an unnamed method"))
-        .hint("convert from the checkpoint in bfloat16, float16 or float32");
+// "LlamaModel" is what a checkpoint of the base model alone is called. It runs where the head is the embedding table.
+std::string with_output_head(const JsonObject& json, const std::string& architecture) {
+  constexpr std::string_view kBaseModel = "Model", kOutputHead = "ForCausalLM";
+  if (!architecture.ends_with(kBaseModel)) {
+    return architecture;
   }
-  const bool stated = json.raw().contains("sliding_window");
-  const bool slides = stated ? json.has("sliding_window") : reader.default_of("sliding_window").has_value();
-  bool every_layer_full = json.has("layer_types");
-  if (every_layer_full) {
-    for (const auto& type : json.get<std::vector<std::string>>("layer_types")) {
-      every_layer_full = every_layer_full && type == "full_attention";
+  std::string headed = architecture.substr(0, architecture.size() - kBaseModel.size());
+  headed += kOutputHead;
+  if (Family::of_architecture(headed) != nullptr && !json.get_or<bool>("tie_word_embeddings", false)) {
+    throw json.error("architectures", "a base model, which has no output head")
+        .expected(headed)
+        .found(architecture)
+        .hint("it runs where config.json says tie_word_embeddings: true");
+  }
+  return headed;
+}
+
+const Family& family_of(const JsonObject& json, std::string& architecture) {
+  const auto architectures = json.get_or<std::vector<std::string>>("architectures", {});
+  for (const std::string& name : architectures) {
+    architecture = with_output_head(json, name);
+    if (const Family* family = Family::of_architecture(architecture)) {
+      return *family;
     }
-    if (!every_layer_full) {
-      throw json.error("layer_types", "a model with sliding-window layers of its own is not supported")
-          .expected("full_attention in every layer");
+  }
+  const auto model_type = architectures.empty() ? json.get_or<std::string>("model_type", "") : "";
+  for (const Family& family : Family::all()) {
+    if (family.model_type == model_type) {
+      architecture = family.architectures.front();
+      return family;
     }
   }
-  if (reader.feature(family.sliding_window) && slides && !every_layer_full) {
-    throw json.error("sliding_window", "a model with a sliding window of its own is not supported")
-        .expected("null")
-        .found(stated
-                   ? std::to_string(json.get<int64_t>("sliding_window"))
-                   : fmt::format("nothing, for which transformers assumes {}", *reader.default_of("sliding_window")));
-  }
-  const auto activation = json.get_or<std::string>("hidden_act", "silu");
-  if (activation != "silu") {
-    throw json.error("hidden_act", "unsupported activation").expected("silu").found(activation);
-  }
+  refuse_family(json, architectures);
 }
 
 ExpertsConfig read_experts(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
@@ -104,8 +101,8 @@ int64_t read_head_dim(const JsonObject& json, const ConfigReader& reader, const 
   const bool stated_null = json.raw().contains("head_dim") && !json.has("head_dim");
   if (stated_null || (!json.has("head_dim") && !reader.default_of("head_dim"))) {
     if (config.hidden_size % config.num_attention_heads != 0) {
-      throw json.wrong("hidden_size",
-                       fmt::format("a multiple of num_attention_heads = {}", config.num_attention_heads));
+      throw json.out_of_range("hidden_size",
+                              fmt::format("a multiple of num_attention_heads = {}", config.num_attention_heads));
     }
     return config.hidden_size / config.num_attention_heads;
   }
@@ -137,6 +134,7 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
   }
   const JsonObject json = JsonObject::read(std::filesystem::is_directory(path) ? path / "config.json" : path);
   ModelConfig config;
+  config.source = path;
   config.family = &family_of(json, config.architecture);
   const Family& family = *config.family;
   const ConfigReader reader(json, family);
@@ -152,8 +150,8 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
           ? config.num_attention_heads  // null: no grouping, whatever the family's default
           : reader.integer("num_key_value_heads", 1, config.num_attention_heads, config.num_attention_heads);
   if (config.num_attention_heads % config.num_key_value_heads != 0) {
-    throw json.wrong("num_key_value_heads",
-                     fmt::format("a divisor of num_attention_heads = {}", config.num_attention_heads));
+    throw json.out_of_range("num_key_value_heads",
+                            fmt::format("a divisor of num_attention_heads = {}", config.num_attention_heads));
   }
   config.head_dim = read_head_dim(json, reader, config);
   if (config.head_dim % 2 != 0) {

@@ -34,7 +34,8 @@ struct ExpertsConfig {
 
 /// The shape of a decoder-only transformer: everything that config.json says and the forward pass needs.
 struct ModelConfig {
-  std::string architecture;  ///< e.g. "Qwen3ForCausalLM"
+  std::filesystem::path source;  ///< what this was read from, for messages; empty for one put together otherwise
+  std::string architecture;      ///< e.g. "Qwen3ForCausalLM"; where a base model is named, that with an output head
   const Family* family = nullptr;
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
@@ -63,7 +64,8 @@ struct ModelConfig {
 
   /// Reads `path` (a config.json as transformers 4 or 5 writes it, or a folder that holds one). Throws Error for a
   /// missing, mistyped or absurd value, and a refusal that says why for what RetroSparse does not run: another
-  /// architecture, quantised weights, a sliding window of the model's own, other RoPE or activation kinds.
+  /// architecture, quantised weights, a sliding window of the model's own, other RoPE or activation kinds, a base model
+  /// without an output head.
   static ModelConfig read(const std::filesystem::path& path);
 };
 

@@ -17,8 +17,12 @@ void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& ro
     rope.factor = static_cast<double>(config.max_position_embeddings) /
                   static_cast<double>(rope.original_max_position_embeddings);
   }
-  rope.beta_fast = json.get_or<double>("beta_fast", 32);
-  rope.beta_slow = json.get_or<double>("beta_slow", 1);
+  const auto number_or = [&](const char* key, double fallback) {  // 0 stands for a value that is not given
+    const auto value = json.get_or<double>(key, 0);
+    return value == 0 ? fallback : value;
+  };
+  rope.beta_fast = number_or("beta_fast", 32);
+  rope.beta_slow = number_or("beta_slow", 1);
   rope.truncate = json.get_or<bool>("truncate", true);
   const auto mscale = json.get_or<double>("mscale", 0), mscale_all_dim = json.get_or<double>("mscale_all_dim", 0);
   rope.attention_factor = mscale != 0 && mscale_all_dim != 0
@@ -27,10 +31,20 @@ void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& ro
   rope.attention_factor = json.get_or<double>("attention_factor", rope.attention_factor);
 }
 
+// Some models have RoPE parameters for each kind of layer, one object inside the other.
+void refuse_nested(const JsonObject& scaling) {
+  for (const std::string& key : scaling.keys()) {
+    if (scaling.raw()[key].is_object()) {
+      throw scaling.error(key, "RoPE parameters for each kind of layer are not supported")
+          .expected("one set of parameters for all layers");
+    }
+  }
+}
+
 void read_scaling(const JsonObject& json, const JsonObject& scaling, const ModelConfig& config, RopeConfig& rope) {
   const auto type = scaling.get_or<std::string>("rope_type", scaling.get_or<std::string>("type", "default"));
   if (scaling.get_or<double>("partial_rotary_factor", 1) != 1) {
-    throw scaling.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
+    throw scaling.wrong_value("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
   }
   if (type == "default") {
     return;
@@ -49,20 +63,20 @@ void read_scaling(const JsonObject& json, const JsonObject& scaling, const Model
   if (rope.type != RopeType::kYarn || scaling.has("factor")) {
     rope.factor = scaling.get<double>("factor");
     if (!(rope.factor > 0) || !std::isfinite(rope.factor)) {
-      throw scaling.wrong("factor", "a number above 0");
+      throw scaling.out_of_range("factor", "a number above 0");
     }
   }
   rope.original_max_position_embeddings =
       json.get_or<int64_t>("original_max_position_embeddings",
                            scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
   if (rope.original_max_position_embeddings < 1) {
-    throw scaling.wrong("original_max_position_embeddings", "a whole number above 0");
+    throw scaling.out_of_range("original_max_position_embeddings", "a whole number above 0");
   }
   if (rope.type == RopeType::kLlama3) {
     rope.low_freq_factor = scaling.get<double>("low_freq_factor");
     rope.high_freq_factor = scaling.get<double>("high_freq_factor");
     if (!(rope.low_freq_factor > 0) || !(rope.high_freq_factor > rope.low_freq_factor)) {
-      throw scaling.wrong("high_freq_factor", "a number above low_freq_factor, both above 0");
+      throw scaling.out_of_range("high_freq_factor", "a number above low_freq_factor, both above 0");
     }
   } else if (rope.type == RopeType::kYarn) {
     read_yarn(scaling, config, rope);
@@ -73,17 +87,23 @@ void read_scaling(const JsonObject& json, const JsonObject& scaling, const Model
 
 RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
   if (json.get_or<double>("partial_rotary_factor", 1) != 1) {
-    throw json.wrong("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
+    throw json.wrong_value("partial_rotary_factor", "1 (rotary embedding of a part of head_dim is not supported)");
   }
   RopeConfig rope;
   constexpr double kMaxTheta = 1e15;  // far beyond all models; float32 frequencies stay finite
-  const char* scaling_key = json.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  // An empty rope_scaling says nothing.
+  const bool old_form = json.has("rope_scaling") && !json.object("rope_scaling").keys().empty();
+  const char* scaling_key = old_form ? "rope_scaling" : "rope_parameters";
   const bool scaled = json.has(scaling_key);
   const JsonObject scaling = scaled ? json.object(scaling_key) : json;
+  if (scaled) {
+    refuse_nested(scaling);
+  }
   const bool stated_there = scaled && scaling.has("rope_theta");
   rope.theta = stated_there ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
   if (!(rope.theta > 1 && rope.theta <= kMaxTheta)) {
-    throw(stated_there ? scaling : json).wrong("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
+    throw(stated_there ? scaling : json)
+        .out_of_range("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
   }
   if (!scaled) {
     return rope;

@@ -91,7 +91,9 @@ TEST(ModelConfig, RefusesWhatItDoesNotRunAndSaysWhy) {
   EXPECT_NE(answer_to("hidden_act", "gelu").find("expected silu, found gelu"), std::string::npos);
   EXPECT_NE(answer_to("quantization_config", {{"quant_method", "fp8"}}).find("found fp8"), std::string::npos);
   EXPECT_NE(answer_to("rope_scaling", {{"rope_type", "longrope"}}).find("found longrope"), std::string::npos);
-  EXPECT_NE(answer_to("layer_types", {"full_attention", "sliding_attention"}).find("layer_types"), std::string::npos);
+  EXPECT_NE(answer_to("layer_types", {"full_attention", "sliding_attention", "full_attention"})
+                .find("found sliding_attention"),
+            std::string::npos);
   nlohmann::json config = tiny_config();
   config["use_sliding_window"] = true;
   EXPECT_NE(answer_to(config).find("for which transformers assumes 4096"), std::string::npos);
@@ -100,6 +102,87 @@ TEST(ModelConfig, RefusesWhatItDoesNotRunAndSaysWhy) {
   config["sliding_window"] = nullptr;
   EXPECT_EQ(answer_to(config), "");
   EXPECT_EQ(answer_to("sliding_window", 512), "");  // use_sliding_window is false
+}
+
+TEST(ModelConfig, AWindowIsForTheLayersThatTheFamilySays) {
+  const auto answer = [](const char* architecture, const nlohmann::json& changes) {
+    nlohmann::json config = tiny_config();
+    config["architectures"] = {architecture};
+    config["use_sliding_window"] = true;
+    config["sliding_window"] = 16;
+    config.update(changes);
+    return answer_to(config);
+  };
+  const nlohmann::json none = nlohmann::json::object();
+  const nlohmann::json full = {{"layer_types", std::vector<std::string>(3, "full_attention")}};
+  for (const char* by_layer : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    EXPECT_EQ(answer(by_layer, full), "") << by_layer;
+    EXPECT_EQ(answer(by_layer, none), "") << by_layer << ": max_window_layers is 28 then";
+    EXPECT_EQ(answer(by_layer, {{"max_window_layers", 3}}), "") << by_layer;
+    EXPECT_NE(answer(by_layer, {{"max_window_layers", 2}}).find("key 'sliding_window'"), std::string::npos) << by_layer;
+    EXPECT_EQ(answer(by_layer, {{"max_window_layers", 2}, {"layer_types", full["layer_types"]}}), "") << by_layer;
+  }
+  for (const nlohmann::json& changes : {none, nlohmann::json{{"max_window_layers", 3}}}) {
+    EXPECT_NE(answer("MistralForCausalLM", changes).find("key 'sliding_window'"), std::string::npos) << changes;
+    EXPECT_NE(answer("Qwen3MoeForCausalLM", changes).find("key 'sliding_window'"), std::string::npos) << changes;
+  }
+  EXPECT_NE(answer("Qwen3MoeForCausalLM", full).find("key 'sliding_window'"), std::string::npos);
+  EXPECT_EQ(answer("MistralForCausalLM", full), "");
+  EXPECT_EQ(answer("LlamaForCausalLM", none), "");
+}
+
+TEST(ModelConfig, RefusesLayerTypesForAnotherNumberOfLayers) {
+  EXPECT_NE(answer_to("layer_types", {"full_attention"}).find("expected 3, found 1"), std::string::npos);
+}
+
+TEST(ModelConfig, FindsTheFamilyWithoutArchitectures) {
+  nlohmann::json config = tiny_config();
+  config["model_type"] = "qwen3_moe";
+  for (const nlohmann::json& none : {nlohmann::json(nullptr), nlohmann::json::array()}) {
+    config["architectures"] = none;
+    EXPECT_EQ(read(config).architecture, "Qwen3MoeForCausalLM") << none;
+  }
+  config["model_type"] = "gemma";
+  EXPECT_NE(answer_to(config).find("key 'model_type': unsupported architecture"), std::string::npos);
+  EXPECT_NE(answer_to(config).find("found gemma"), std::string::npos) << answer_to(config);
+}
+
+TEST(ModelConfig, ABaseModelRunsWhereItsHeadIsTied) {
+  nlohmann::json config = tiny_config();
+  config["architectures"] = {"Qwen3MoeModel"};
+  EXPECT_EQ(read(config).architecture, "Qwen3MoeForCausalLM");
+  config["tie_word_embeddings"] = false;
+  EXPECT_NE(answer_to(config).find("a base model, which has no output head"), std::string::npos) << answer_to(config);
+  EXPECT_NE(answer_to("architectures", {"GemmaModel"}).find("found GemmaModel"), std::string::npos);
+}
+
+TEST(ModelConfig, ReadsRopeParametersUnlessTheOldFormSaysSomething) {
+  nlohmann::json config = tiny_config();
+  config["rope_parameters"] = {{"rope_type", "linear"}, {"rope_theta", 500.0}, {"factor", 2.0}};
+  for (const nlohmann::json& nothing : {nlohmann::json(nullptr), nlohmann::json::object()}) {
+    config["rope_scaling"] = nothing;
+    EXPECT_EQ(read(config).rope.type, RopeType::kLinear) << nothing;
+    EXPECT_EQ(read(config).rope.theta, 500) << nothing;
+  }
+  config["rope_scaling"] = {{"type", "default"}};
+  EXPECT_EQ(read(config).rope.type, RopeType::kDefault);
+}
+
+TEST(ModelConfig, RefusesRopeParametersForEachKindOfLayer) {
+  const std::string answer =
+      answer_to("rope_parameters", {{"full_attention", {{"rope_type", "linear"}, {"factor", 2.0}}}});
+  EXPECT_NE(answer.find("key 'rope_parameters.full_attention'"), std::string::npos) << answer;
+}
+
+TEST(ModelConfig, SwishIsAnotherNameOfSilu) {
+  EXPECT_EQ(answer_to("hidden_act", "swish"), "");
+}
+
+TEST(ModelConfig, SaysWhenANumberIsOutOfRange) {
+  EXPECT_NE(answer_to("rms_norm_eps", 0).find("out of range: expected a number above 0, found 0"), std::string::npos);
+  EXPECT_NE(answer_to("rope_theta", 0).find("out of range"), std::string::npos);
+  EXPECT_NE(answer_to("num_key_value_heads", 4).find("out of range: expected a divisor"), std::string::npos);
+  EXPECT_NE(answer_to("rms_norm_eps", "small").find("wrong type"), std::string::npos);
 }
 
 }  // namespace
