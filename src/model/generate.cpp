@@ -2,8 +2,12 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <ATen/ops/isfinite.h>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "base/error.h"
 
@@ -14,13 +18,32 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::string dtype_in_words(at::ScalarType dtype) {
+  return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+// About scores of the token at `position` that are NaN or infinite: nothing can be picked or learnt from them.
+Error not_finite(const Model& model, int64_t position) {
+  const at::ScalarType dtype = model.weights().dtype();
+  Error error(fmt::format("the model's scores behind token {} are not finite numbers", position));
+  error.file(model.config().source.string()).found("NaN or infinity, computing in " + dtype_in_words(dtype));
+  return error.hint(dtype == at::kHalf
+                        ? "float16 ends at 65504: try --dtype bfloat16 or float32; else the weights are broken"
+                        : "some weights are broken");
+}
+
 // A few rows at a time: at a vocabulary of 150,000 the scores of a chunk of 4,096 tokens would take 2.5 GB.
 void give_logits(const Model& model, int64_t first_position, const at::Tensor& hidden,
                  const std::function<void(int64_t, const at::Tensor&)>& sink) {
   constexpr int64_t kRows = 256;
   for (int64_t row = 0; row < hidden.size(0); row += kRows) {
     const at::Tensor rows = hidden.narrow(0, row, std::min(kRows, hidden.size(0) - row));
-    sink(first_position + row, model.logits(rows));
+    const at::Tensor logits = model.logits(rows);
+    const at::Tensor finite = logits.isfinite().all(/*dim=*/1).to(at::kCPU);
+    if (!finite.all().item<bool>()) {
+      throw not_finite(model, first_position + row + finite.logical_not().to(at::kInt).argmax().item<int64_t>());
+    }
+    sink(first_position + row, logits);
   }
 }
 
@@ -49,7 +72,14 @@ std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const 
   next = model.logits(next.unsqueeze(0)).select(0, 0);
   std::vector<int64_t> tokens;
   bool more = options.max_new_tokens > 0;
-  int64_t token = sampler.pick(next);  // waits for the device: what came before was prefill
+  const auto pick = [&](const at::Tensor& logits) {
+    const std::optional<int64_t> token = sampler.pick(logits);
+    if (!token) {
+      throw not_finite(model, static_cast<int64_t>(prompt.size() + tokens.size()) - 1);
+    }
+    return *token;
+  };
+  int64_t token = pick(next);  // waits for the device: what came before was prefill
   const double prefill_seconds = seconds_since(prefill_start);
 
   const auto decode_start = std::chrono::steady_clock::now();
@@ -59,7 +89,7 @@ std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const 
     if (!more || static_cast<int64_t>(tokens.size()) == options.max_new_tokens) {
       break;
     }
-    token = sampler.pick(model.logits(model.forward(token, forward)).select(0, 0));
+    token = pick(model.logits(model.forward(token, forward)).select(0, 0));
   }
   if (times != nullptr) {
     *times = {prefill_seconds, seconds_since(decode_start)};

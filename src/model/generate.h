@@ -24,7 +24,8 @@ struct GenerateTimes {
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
-/// Continues a prompt of at least one token: chunked prefill into a KV cache, then one token at a time.
+/// Continues a prompt of at least one token: chunked prefill into a KV cache, then one token at a time. Throws Error
+/// naming the position where scores that it picks from or hands out are not finite numbers.
 std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const GenerateOptions& options,
                               GenerateTimes* times = nullptr);
 

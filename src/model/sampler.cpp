@@ -2,9 +2,11 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/argmax.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/multinomial.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
+#include <ATen/ops/where.h>
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -21,11 +23,16 @@ Sampler::Sampler(const SamplingOptions& options)
   }
 }
 
-int64_t Sampler::pick(const at::Tensor& logits) {
+std::optional<int64_t> Sampler::pick(const at::Tensor& logits) {
   if (options_.temperature == 0) {
-    return logits.argmax().item<int64_t>();
+    // One answer from the device, and so one wait for it.
+    const auto token = at::where(logits.isfinite().all(), logits.argmax(), -1).item<int64_t>();
+    return token < 0 ? std::nullopt : std::optional(token);
   }
   const at::Tensor scores = logits.to(at::kCPU, at::kDouble) / options_.temperature;
+  if (!scores.isfinite().all().item<bool>()) {
+    return std::nullopt;
+  }
   auto [probabilities, tokens] = at::softmax(scores, 0).sort(/*dim=*/0, /*descending=*/true);
   // A token stays when those before it hold less than top_p; the first always does.
   const at::Tensor before = probabilities.cumsum(0) - probabilities;

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace retrosparse {
 
@@ -18,8 +19,8 @@ class Sampler {
   /// Throws Error for a negative temperature or a top_p outside (0, 1].
   explicit Sampler(const SamplingOptions& options);
 
-  /// The next token from scores [vocab], any device.
-  int64_t pick(const at::Tensor& logits);
+  /// The next token from scores [vocab], any device. None where they are not all finite numbers.
+  std::optional<int64_t> pick(const at::Tensor& logits);
 
  private:
   SamplingOptions options_;

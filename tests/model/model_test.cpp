@@ -148,16 +148,50 @@ TEST_F(ModelTest, StopIdsEndGenerationAndAreNotReturned) {
   EXPECT_EQ(stopped, std::vector<int64_t>(free_run.begin(), first_seen));
 }
 
+TEST_F(ModelTest, ScoresThatAreNotFiniteAreAnErrorWithTheirPlace) {
+  const Model model = load();
+  const std::vector<int64_t> prompt(ids_.begin(), ids_.begin() + 10);
+  const auto error = [&](bool wants_logits) -> std::string {
+    GenerateOptions options{.max_new_tokens = 2, .prefill_chunk = 4};
+    if (wants_logits) {
+      options.on_prompt_logits = [](int64_t, const at::Tensor& rows) {
+        EXPECT_TRUE(rows.isfinite().all().item<bool>());
+      };
+    }
+    try {
+      generate(model, prompt, options);
+      return "";
+    } catch (const Error& problem) {
+      return problem.what();
+    }
+  };
+  EXPECT_EQ(error(true), "");
+  model.weights().embed_tokens[prompt[6]].fill_(std::nan(""));  // tied: every row's scores have a NaN
+  EXPECT_NE(error(false).find("scores behind token 9 are not finite numbers"), std::string::npos) << error(false);
+  EXPECT_NE(error(true).find("scores behind token 0 are not finite numbers"), std::string::npos) << error(true);
+  EXPECT_NE(error(true).find("float32"), std::string::npos);
+}
+
 TEST(Sampler, FollowsTheDistributionWithinTopP) {
   const at::Tensor probabilities = at::tensor({0.5, 0.3, 0.15, 0.05});
   Sampler sampler({.temperature = 1, .top_p = 0.75, .seed = 5});
   std::vector<int> counts(4);
   for (int i = 0; i < 2000; ++i) {
-    ++counts[static_cast<size_t>(sampler.pick(probabilities.log()))];
+    ++counts[static_cast<size_t>(sampler.pick(probabilities.log()).value())];
   }
   EXPECT_NEAR(counts[0], 2000 * 0.5 / 0.8, 100);  // four standard deviations are 87
   EXPECT_NEAR(counts[1], 2000 * 0.3 / 0.8, 100);
   EXPECT_EQ(counts[2] + counts[3], 0);
+}
+
+TEST(Sampler, PicksNothingFromScoresThatAreNotFinite) {
+  for (const double temperature : {0.0, 1.0}) {
+    Sampler sampler({.temperature = temperature});
+    EXPECT_TRUE(sampler.pick(at::tensor({1.0, 9.0})).has_value());
+    for (const double broken : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+      EXPECT_FALSE(sampler.pick(at::tensor({1.0, broken, 9.0})).has_value()) << broken;
+    }
+  }
 }
 
 }  // namespace
