@@ -14,20 +14,45 @@
 namespace retrosparse {
 namespace {
 
-// The name under which the checkpoint stores `wanted`: its own, that without the prefix which base models lack, or for
-// a tied embedding the head's.
+// The name under which the checkpoint stores a tensor: its own, or that without the prefix which base models lack.
+std::optional<std::string> own_name(const Checkpoint& checkpoint, const Family& family, const std::string& wanted) {
+  if (checkpoint.has(wanted)) {
+    return wanted;
+  }
+  if (!family.optional_prefix.empty() && wanted.starts_with(family.optional_prefix)) {
+    const std::string short_name = wanted.substr(family.optional_prefix.size());
+    return checkpoint.has(short_name) ? std::optional(short_name) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// The same, or for a tied embedding the head's name.
 std::optional<std::string> stored_name(const Checkpoint& checkpoint, const ModelConfig& config,
                                        const std::string& wanted) {
   const Family& family = *config.family;
-  std::vector<std::string> names{wanted};
-  if (!family.optional_prefix.empty() && wanted.starts_with(family.optional_prefix)) {
-    names.push_back(wanted.substr(family.optional_prefix.size()));
+  const std::optional<std::string> own = own_name(checkpoint, family, wanted);
+  return !own && config.tie_word_embeddings && wanted == family.embed_tokens
+             ? own_name(checkpoint, family, family.lm_head)
+             : own;
+}
+
+// Compares two tables [vocab, hidden] of any floating-point dtypes by value, a few rows at a time: both as a whole, in
+// a wider dtype, would take more memory than the model's layers.
+bool same_values(const at::Tensor& a, const at::Tensor& b) {
+  if (a.sizes() != b.sizes()) {
+    return false;
   }
-  if (config.tie_word_embeddings && wanted == family.embed_tokens) {
-    names.push_back(family.lm_head);
+  constexpr int64_t kRows = 1024;
+  const auto rows = [&](const at::Tensor& table, int64_t first) {
+    const at::Tensor part = table.narrow(0, first, std::min(kRows, table.size(0) - first));
+    return a.scalar_type() == b.scalar_type() ? part : part.to(at::kDouble);
+  };
+  for (int64_t first = 0; first < a.size(0); first += kRows) {
+    if (!at::equal(rows(a, first), rows(b, first))) {
+      return false;
+    }
   }
-  const auto found = std::ranges::find_if(names, [&](const std::string& name) { return checkpoint.has(name); });
-  return found == names.end() ? std::nullopt : std::optional(*found);
+  return true;
 }
 
 // Fused where the first layer with experts is.
@@ -118,11 +143,11 @@ void TensorMatch::check(const Checkpoint& checkpoint) const {
 
 bool embeddings_are_tied(const Checkpoint& checkpoint, const ModelConfig& config) {
   const Family& family = *config.family;
-  if (!config.tie_word_embeddings || !checkpoint.has(family.embed_tokens) || !checkpoint.has(family.lm_head)) {
+  const std::optional<std::string> input = own_name(checkpoint, family, family.embed_tokens);
+  if (!config.tie_word_embeddings || !input || !checkpoint.has(family.lm_head)) {
     return config.tie_word_embeddings;
   }
-  const at::Tensor input = checkpoint.tensor(family.embed_tokens), output = checkpoint.tensor(family.lm_head);
-  if (input.sizes() == output.sizes() && at::equal(input.to(at::kFloat), output.to(at::kFloat))) {
+  if (same_values(checkpoint.tensor(*input), checkpoint.tensor(family.lm_head))) {
     return true;
   }
   log_warning("{}: config.json ties {} to {}, but both are stored and differ: using each", checkpoint.dir().string(),

@@ -142,6 +142,10 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& confi
     log_warning("{}: {} tensors that {} does not use: {}", checkpoint.dir().string(), match.surplus.size(),
                 config.architecture, first_few(match.surplus));
   }
+  if (!checkpoint.surplus().empty()) {
+    log_warning("{}: {} tensors are in files where {} does not list them: {}", checkpoint.dir().string(),
+                checkpoint.surplus().size(), kIndexFile, first_few(checkpoint.surplus()));
+  }
   Progress progress("load weights", static_cast<int64_t>(bindings.size()), "tensors");
   for (const TensorBinding& binding : bindings) {
     InterruptGuard::check();

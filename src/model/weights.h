@@ -61,9 +61,9 @@ std::map<std::string, at::Tensor> tensors_as_stored(const Checkpoint& source, co
 ModelWeights allocate_weights(const ModelConfig& config, at::Device device, at::ScalarType dtype);
 
 /// Reads a checkpoint, converting to `dtype`. Stored tensors must be floating-point numbers of 16 bits or more. Throws
-/// Error naming every missing tensor, or the first one of wrong shape or dtype; tensors that are there but not needed
-/// are logged as a warning. Tied embeddings may be stored under either name. Throws Interrupted where an InterruptGuard
-/// lives and the user asks to stop.
+/// Error naming every missing tensor, or the first one of wrong shape or dtype; tensors that are there but not needed,
+/// or in a shard although the index does not list them there, are logged as a warning. Tied embeddings may be stored
+/// under either name. Throws Interrupted where an InterruptGuard lives and the user asks to stop.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, at::Device device,
                           at::ScalarType dtype);
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "model/tensor_match.h"
 #include "model/tiny_model.h"
 
 namespace retrosparse {
@@ -73,6 +74,46 @@ TEST_F(WeightsTest, WarnsOfTensorsThatNothingUses) {
   set_log_sink({});
   EXPECT_NE(log.find("1 tensors that Qwen3MoeForCausalLM does not use: model.layers.0.extra.weight"), std::string::npos)
       << log;
+}
+
+TEST_F(WeightsTest, WarnsOfTensorsThatTheIndexDoesNotList) {
+  nlohmann::json index;
+  for (const auto& [name, tensor] : tensors_) {
+    index["weight_map"][name] = "a.safetensors";
+  }
+  write_safetensors(folder_.path() / "a.safetensors", tensors_);
+  std::map<std::string, at::Tensor> twice = {{"model.norm.weight", at::zeros({32})}, {"other", at::zeros({1})}};
+  write_safetensors(folder_.path() / "b.safetensors", twice);
+  index["weight_map"]["model.norm.weight"] = "b.safetensors";
+  std::filesystem::remove(folder_.path() / "model.safetensors");
+  std::ofstream(folder_.path() / kIndexFile) << index;
+  std::string log;
+  set_log_sink([&](std::string_view line) { log += std::string(line) + "\n"; });
+  load_weights(Checkpoint::open(folder_.path()), config_, at::kCPU, at::kFloat);
+  set_log_sink({});
+  EXPECT_NE(log.find("warning"), std::string::npos) << log;
+  EXPECT_NE(log.find("2 tensors are in files where model.safetensors.index.json does not list them: "
+                     "model.norm.weight, other"),
+            std::string::npos)
+      << log;
+}
+
+TEST_F(WeightsTest, EmbeddingsAreTiedByValueUnderEitherName) {
+  const at::Tensor table = tensors_.at("model.embed_tokens.weight").to(at::kBFloat16).to(at::kFloat);
+  const auto tied = [&](const std::string& name, const at::Tensor& input, const at::Tensor& output) {
+    std::map<std::string, at::Tensor> tensors = {{name, input}, {"lm_head.weight", output}};
+    write_safetensors(folder_.path() / "model.safetensors", tensors);
+    return embeddings_are_tied(Checkpoint::open(folder_.path()), config_);
+  };
+  at::Tensor last_differs = table.clone();
+  last_differs[60][31] += 1;
+  for (const char* name : {"model.embed_tokens.weight", "embed_tokens.weight"}) {
+    EXPECT_TRUE(tied(name, table, table.clone())) << name;
+    EXPECT_TRUE(tied(name, table, table.to(at::kBFloat16))) << name;
+    EXPECT_FALSE(tied(name, table, last_differs)) << name;
+    EXPECT_FALSE(tied(name, last_differs, table.to(at::kDouble))) << name;
+    EXPECT_FALSE(tied(name, table, table.narrow(0, 0, 60).clone())) << name;
+  }
 }
 
 TEST_F(WeightsTest, ConvertsHalfPrecision) {

@@ -1,6 +1,7 @@
 """Broken checkpoints through the command line: one clear line, exit code 1, and nothing is lost."""
 
 import json
+import os
 import struct
 
 import pytest
@@ -139,7 +140,14 @@ def test_broken_index(retrosparse, model, text):
     ({"vocab_size": 0}, "vocab_size"),
     ({"rms_norm_eps": 0}, "rms_norm_eps"),
     ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
-    ({"architectures": ..., "model_type": "gemma"}, "architectures"),
+    ({"architectures": ..., "model_type": "gemma"}, "'model_type': unsupported architecture"),
+    ({"architectures": None, "model_type": "gemma"}, "found gemma"),
+    ({"architectures": ["Qwen3Model"], "tie_word_embeddings": False}, "no output head"),
+    ({"architectures": ["GemmaModel"]}, "GemmaModel"),
+    ({"layer_types": ["full_attention"]}, "layer_types"),
+    ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}},
+     "rope_parameters.full_attention"),
+    ({"rms_norm_eps": -1}, "out of range"),
     ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
     ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
     ({"hidden_act": "gelu"}, "gelu"),
@@ -165,7 +173,7 @@ def test_config_that_is_not_json(retrosparse, model, text):
     (lambda tokenizer: tokenizer["model"].update(type="Unigram"), "Unigram"),
     (lambda tokenizer: tokenizer["model"].pop("merges"), "merges"),
     (lambda tokenizer: tokenizer["model"]["merges"].append("zz zz qq"), "merges"),
-    (lambda tokenizer: tokenizer.pop("model"), "model"),
+    (lambda tokenizer: tokenizer.pop("model"), "key 'model': missing"),
 ])
 def test_broken_tokenizer(retrosparse, model, change, says):
     tokenizer = json.loads((model / "tokenizer.json").read_text())
@@ -182,6 +190,50 @@ def test_tokenizer_that_is_missing_or_cut(retrosparse, model):
     generate_fails(retrosparse, model, says="tokenizer.json")
     (model / "tokenizer.json").unlink()
     generate_fails(retrosparse, model, says="tokenizer.json")
+
+
+def test_added_tokens_with_ids_of_their_own_are_a_warning(retrosparse, model):
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "content": "<x>", "id": 70000})
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    process = retrosparse("tokenize", "--model", model, "<x>")
+    assert process.stdout == "4096\n"
+    assert "warning" in process.stderr and "'<x>' has 70000 there and 4096 here" in process.stderr
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_a_pipe_is_no_file_of_a_model(retrosparse, model, name):
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    generate_fails(retrosparse, model, says=[name, "not a regular file"], timeout=20)
+
+
+def test_tensors_that_the_index_does_not_list_are_a_warning(retrosparse, model):
+    shard(model)
+    part = model / "model-00001-of-00002.safetensors"
+    save_file({**load_file(part), NORM: torch.zeros(256), "extra": torch.zeros(3)}, part)
+    process = retrosparse("generate", "--model", model, "--prompt", PROMPT, "--max-new-tokens", 1)
+    assert "warning" in process.stderr and NORM in process.stderr and "extra" in process.stderr
+
+
+@pytest.mark.parametrize("tensor, value", [("model.norm.weight", float("nan")),
+                                           ("model.layers.1.mlp.down_proj.weight", float("inf"))])
+@pytest.mark.parametrize("options", [[], ["--temperature", "1"], ["--json"], ["--max-new-tokens", "0"]])
+def test_scores_that_are_not_finite(retrosparse, model, tmp_path, tensor, value, options):
+    broken_tensors(model, lambda tensors: tensors.update({tensor: torch.full_like(tensors[tensor], value)}))
+    (tmp_path / "out").mkdir()
+    logits = tmp_path / "out" / "logits.safetensors"
+    generate_fails(retrosparse, model, "--device", "cpu", *options, says=[str(model), "behind token", "float32", "weights"])
+    generate_fails(retrosparse, model, "--device", "cpu", "--logits", logits, *options, says=[str(model), "token 0", "float32"])
+    assert os.listdir(logits.parent) == []
+
+
+def test_a_float16_that_overflows_has_a_hint(retrosparse, model):
+    def grow(tensors):
+        tensors[NORM] = tensors[NORM] * 1e6
+
+    broken_tensors(model, grow)
+    generate_fails(retrosparse, model, "--dtype", "float16", "--device", "cpu", says=["float16", "bfloat16 or float32"])
 
 
 def test_a_weight_file_is_not_a_model(retrosparse):

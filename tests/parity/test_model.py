@@ -15,6 +15,9 @@ SMALL = dict(vocab_size=199, hidden_size=96, intermediate_size=160, num_hidden_l
              num_key_value_heads=2, head_dim=16, max_position_embeddings=512, initializer_range=0.2)
 LLAMA3_ROPE = dict(rope_type="llama3", rope_theta=50000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                    original_max_position_embeddings=64)
+YARN_HALF = dict(rope_type="yarn", rope_theta=10000.0, factor=2.0, original_max_position_embeddings=64, truncate=False)
+YARN_LOUD = dict(rope_type="yarn", rope_theta=500.0, factor=16.0, original_max_position_embeddings=100,
+                 attention_factor=0.7, beta_fast=0)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=128)
 DEEPSEEK_YARN = dict(YARN, beta_fast=16, beta_slow=2, mscale=1.2, mscale_all_dim=0.8)
 LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=2.5)
@@ -35,6 +38,8 @@ CONFIGS = {
     "qwen3": (Qwen3Config, {}),
     "qwen3-biases": (Qwen3Config, dict(attention_bias=True, tie_word_embeddings=True)),
     "qwen3-yarn": (Qwen3Config, dict(rope_parameters=DEEPSEEK_YARN)),
+    "llama-yarn-untruncated": (LlamaConfig, dict(rope_parameters=YARN_HALF)),
+    "llama-yarn-attention-factor": (LlamaConfig, dict(rope_parameters=YARN_LOUD)),
     "qwen3-wide-heads": (Qwen3Config, dict(head_dim=48)),
     "qwen3_moe": (Qwen3MoeConfig, EXPERTS),
     "qwen3_moe-normalised": (Qwen3MoeConfig, dict(EXPERTS, norm_topk_prob=True, tie_word_embeddings=True)),
@@ -146,11 +151,34 @@ def test_names_of_the_base_model(retrosparse, tmp_path):
     check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
 
 
+def test_names_of_the_base_model_with_a_head_of_its_own(retrosparse, tmp_path):
+    folder = tmp_path / "model"
+    random_model("llama-tied").save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+    weights["lm_head.weight"] = weights["embed_tokens.weight"].flip(0).contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+def test_a_base_model_with_tied_embeddings(retrosparse, tmp_path):
+    folder = tmp_path / "model"
+    random_model("llama-tied").model.save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["LlamaModel"]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
 @pytest.mark.parametrize("name, changes", [
     ("qwen3", dict(architectures=...)),
     ("llama-no-groups", dict(num_key_value_heads=None)),
     ("qwen2", dict(rope_parameters=dict(LINEAR, factor=0.5))),
     ("llama-linear-rope", dict(dtype=...)),
+    ("llama-linear-rope", dict(rope_scaling={})),
+    ("llama-llama3-rope", dict(rope_scaling={}, hidden_act="swish", architectures=[])),
+    ("qwen3", dict(architectures=None)),
 ])
 def test_config_variants(name, changes, retrosparse, tmp_path):
     folder = tmp_path / "model"
@@ -158,6 +186,41 @@ def test_config_variants(name, changes, retrosparse, tmp_path):
     edit_config(folder, **changes)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+def test_yarn_without_a_factor(retrosparse, tmp_path):
+    """transformers 4 took the ratio of the two lengths then; transformers 5 wants the factor."""
+    folder = tmp_path / "model"
+    rope = dict(YARN, factor=512 / 96, original_max_position_embeddings=96)
+    model = random_model("llama", rope_parameters=rope)
+    model.save_pretrained(folder)
+    del rope["factor"]
+    edit_config(folder, rope_parameters=rope)
+    check_logits(retrosparse, folder, model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
+WINDOW = dict(use_sliding_window=True, sliding_window=16)
+FULL = dict(layer_types=["full_attention"] * 3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe"])
+@pytest.mark.parametrize("changes", [dict(WINDOW), dict(WINDOW, **FULL), dict(WINDOW, max_window_layers=3),
+                                     dict(WINDOW, max_window_layers=2), dict(WINDOW, max_window_layers=2, **FULL),
+                                     dict(FULL, sliding_window=16), dict(WINDOW, sliding_window=None)])
+def test_a_sliding_window_is_refused_where_transformers_slides(name, changes, retrosparse, tmp_path):
+    folder = tmp_path / "model"
+    full = random_model(name)
+    full.save_pretrained(folder)
+    edit_config(folder, layer_types=..., sliding_window=None, max_window_layers=...)
+    edit_config(folder, **changes)
+    ids = torch.randint(0, 199, (64,)).tolist()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    slides = relative_error(model(torch.tensor([ids])).logits, full(torch.tensor([ids])).logits) > TOLERANCE
+    process = retrosparse("inspect", folder, check=False)
+    assert (process.returncode, "sliding_window" in process.stderr) == (int(slides), slides), process.stderr
+    if not slides:
+        check_logits(retrosparse, folder, model, ids, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -182,12 +245,26 @@ def test_trained_model(name, retrosparse, tmp_path):
 
 
 @torch.no_grad()
+def check_greedy(retrosparse, folder, model, ids, pad_token_id, tmp_path):
+    theirs = model.generate(ids[None], attention_mask=torch.ones_like(ids)[None], max_new_tokens=64, do_sample=False,
+                            eos_token_id=-1, pad_token_id=pad_token_id)[0, len(ids):]
+    process = retrosparse("generate", "--model", folder, "--device", "cpu", "--ids", "--ignore-eos",
+                          "--prompt-ids", write_ids(tmp_path / "ids.json", ids), "--max-new-tokens", 64)
+    assert list(map(int, process.stdout.split())) == theirs.tolist()
+
+
 @pytest.mark.parametrize("name", ["nano", "mini", "moe"])
 def test_greedy_generation(name, retrosparse, tmp_path):
     folder = trained(name)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.randint(4, 4096, (200,), generator=torch.Generator().manual_seed(2))
-    theirs = model.generate(ids[None], max_new_tokens=64, do_sample=False, eos_token_id=-1, pad_token_id=3)[0, 200:]
-    process = retrosparse("generate", "--model", folder, "--device", "cpu", "--ids", "--ignore-eos",
-                          "--prompt-ids", write_ids(tmp_path / "ids.json", ids), "--max-new-tokens", 64)
-    assert list(map(int, process.stdout.split())) == theirs.tolist()
+    check_greedy(retrosparse, folder, model, ids, 3, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama-llama3-rope", "llama-yarn-untruncated", "mistral-odd-heads", "qwen2-tied-yarn",
+                                  "qwen3-biases", "qwen3_moe", "qwen3_moe-mixed-layers"])
+def test_greedy_generation_of_a_random_model(name, retrosparse, tmp_path):
+    model = random_model(name)
+    model.save_pretrained(tmp_path / "model")
+    ids = torch.randint(1, 199, (37,), generator=torch.Generator().manual_seed(3))
+    check_greedy(retrosparse, tmp_path / "model", model, ids, 0, tmp_path)
