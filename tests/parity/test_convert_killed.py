@@ -11,9 +11,9 @@ import pytest
 from test_convert import ENVIRONMENT, command, convert
 
 KILLS = 20
-# Stage 2 and the tiles take part too.
+# Stage 2 and the tiles take part too; how fast the model generates differs from run to run.
 WHOLE = ["distill.steps=3", "distill.documents_per_step=1", "distill.label_rows=16", "distill.save_every=1",
-         "prefill.mode=tiles", "calibrate.tile_shares=[0.05, 0.02]"]
+         "prefill.mode=tiles", "calibrate.tile_shares=[0.05, 0.02]", "validate.speed_tokens=0"]
 
 
 def written(out):

@@ -7,9 +7,11 @@ import torch
 from transformers import DynamicCache
 
 from conftest import write_ids
-from sparse_reference import reference_forward
+from converted import export
+from sparse_reference import random_index, reference_forward
 from test_engine import (FAMILIES, SETTINGS, TOLERANCE, check_logits, check_picked, decode, load, make_checkpoint,
-                         random_ids, with_rule)
+                         random_base, random_ids, with_rule)
+from test_export import check as check_export
 
 TAIL = dict(SETTINGS, tail_block=4)
 
@@ -182,3 +184,14 @@ def test_our_program_writes_the_same(retrosparse, family, selection, block, sink
     theirs = load(folder).generate(torch.tensor([ids]), max_new_tokens=40, do_sample=False, eos_token_id=None)
     assert ours[block] == theirs[0, len(ids) :].tolist()
     assert ours[block] != ours[0]
+
+
+@pytest.mark.parametrize("family, selection, block, sink_tokens", [
+    ("llama", "top_p", 1, 4), ("qwen2", "top_p", 7, 0), ("qwen3", "top_k", 4, 30), ("qwen3_moe", "top_p", 24, 4),
+    ("mistral", "top_k", 24, 1),
+])
+def test_our_program_decodes_the_same(family, selection, block, sink_tokens, tmp_path):
+    base, settings = random_base(family), with_rule(selection, tail_block=block, sink_tokens=sink_tokens)
+    base.save_pretrained(tmp_path / "dense")
+    index = random_index(settings, base.config.num_key_value_heads, base.config.num_attention_heads, 16)
+    check_export(export(tmp_path / "dense", tmp_path, settings, index), random_ids(110), sink_tokens + 20, tmp_path)
