@@ -137,13 +137,13 @@ struct Report {
   };
 
   struct Measurement {
-    double accuracy = 0;               ///< mean over the tasks
-    std::optional<double> nll;         ///< of running text, a token
-    std::optional<double> kl_dense;    ///< KL(dense || this), a label row
-    std::optional<double> kl_plan;     ///< KL(plan || this), a label row
-    std::optional<double> far_tokens;  ///< read by a retrieval head for a row, mean
-    double kv_bytes = 0;               ///< KV cache of one sequence of context_length tokens
-    double index_bytes = 0;            ///< index keys beside it
+    double accuracy = 0;                                ///< mean over the tasks
+    std::optional<double> nll;                          ///< of running text, a token
+    std::optional<double> kl_dense;                     ///< KL(dense || this), a label row
+    std::optional<double> kl_plan;                      ///< KL(plan || this), a label row
+    std::optional<double> far_tokens;                   ///< read by a retrieval head for a row, mean
+    double kv_bytes = 0;                                ///< KV cache of one sequence of context_length tokens
+    double index_bytes = 0;                             ///< index keys beside it
     std::optional<double> prefill_speed, decode_speed;  ///< generating, tokens a second; see Speed
   };
 
