@@ -7,6 +7,7 @@
 #include "convert/artifacts.h"
 #include "convert/manifest.h"
 #include "convert/stage.h"
+#include "model/weights.h"
 #include "report/report_files.h"
 
 namespace retrosparse {
@@ -20,11 +21,6 @@ std::string utc_now() {
   return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
-// As config.json names dtypes.
-std::string name_of(at::ScalarType dtype) {
-  return dtype == at::kFloat ? "float32" : dtype == at::kBFloat16 ? "bfloat16" : "float16";
-}
-
 }  // namespace
 
 void run_report(Workspace& workspace) {
@@ -35,7 +31,7 @@ void run_report(Workspace& workspace) {
   report.created = utc_now();
   report.environment = {.retrosparse = RETROSPARSE_VERSION,
                         .torch = TORCH_VERSION,
-                        .dtype = name_of(workspace.options().dtype),
+                        .dtype = config_dtype_name(workspace.options().dtype),
                         .device = workspace.options().device.str(),
                         .processes = workspace.group().world_size()};
   report.profile = read_results(workspace.folder("profile") / "head_plan.json").profile;

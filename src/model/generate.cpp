@@ -18,15 +18,11 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string dtype_in_words(at::ScalarType dtype) {
-  return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
-}
-
 // About scores of the token at `position` that are NaN or infinite: nothing can be picked or learnt from them.
 Error not_finite(const Model& model, int64_t position) {
   const at::ScalarType dtype = model.weights().dtype();
   Error error(fmt::format("the model's scores behind token {} are not finite numbers", position));
-  error.file(model.config().source.string()).found("NaN or infinity, computing in " + dtype_in_words(dtype));
+  error.file(model.config().source.string()).found("NaN or infinity, computing in " + config_dtype_name(dtype));
   return error.hint(dtype == at::kHalf
                         ? "float16 ends at 65504: try --dtype bfloat16 or float32; else the weights are broken"
                         : "some weights are broken");

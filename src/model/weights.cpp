@@ -79,6 +79,10 @@ std::map<std::string, at::Tensor> tensors_as_stored(const Checkpoint& source, co
   return tensors;
 }
 
+std::string config_dtype_name(at::ScalarType dtype) {
+  return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   return ops::linear(x, weight, bias);
 }

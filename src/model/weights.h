@@ -27,6 +27,9 @@ struct LayerWeights {
   at::Tensor expert_gate_up, expert_down;      ///< [E, 2 * I, hidden], [E, hidden, I], or undefined
 };
 
+/// "float32", "bfloat16" or "float16", the dtypes that models run in, as config.json names them.
+std::string config_dtype_name(at::ScalarType dtype);
+
 /// All weights, of one dtype on one device.
 struct ModelWeights {
   at::Tensor embed_tokens;  ///< [vocab, hidden]

@@ -46,6 +46,10 @@ TEST_F(SettingsJson, ReadsEverything) {
 TEST_F(SettingsJson, WritesWhatItReads) {
   json settings = tiny_settings();
   EXPECT_EQ(json(settings_json(parse(settings))), settings);
+  settings["tail_block"] = 8;
+  EXPECT_EQ(parse(settings).sparse.selection.tail_block, 8);
+  EXPECT_EQ(json(settings_json(parse(settings))), settings);
+  settings.erase("tail_block");
   settings["selection"] = "paper";
   settings["prefill"] = {{"mode", "dense"}, {"tile_share", 0.5}};
   EXPECT_EQ(json(settings_json(parse(settings))), settings);
@@ -109,6 +113,15 @@ TEST_F(SettingsJson, RefusesWhatIsWrong) {
       {[](json& s) { s["prefill"]["mode"] = "sparse"; }, "prefill.mode"},
       {[](json& s) { s["prefill"].erase("tile_share"); }, "prefill.tile_share"},
       {[](json& s) { s.erase("prefill"); }, "prefill"},
+      {[](json& s) { s["tail_block"] = 9; },
+       "'retrosparse.tail_block': out of range: expected a whole number from 0 to 8"},
+      {[](json& s) { s["tail_block"] = -1; }, "tail_block"},
+      {[](json& s) { s["tail_block"] = 2.5; }, "tail_block"},
+      {[](json& s) {
+         s["tail_block"] = 4;
+         s["selection"] = "paper";
+       },
+       "the paper's rule has no tail"},
   };
   for (const Case& wrong : cases) {
     json config = {{"retrosparse", tiny_settings()}};

@@ -235,10 +235,11 @@ def test_batches(tmp_path):
 
 
 @torch.no_grad()
-def test_beam_search_carries_the_index_along(tmp_path):
+@pytest.mark.parametrize("tail_block", [0, 2])
+def test_beam_search_carries_the_caches_along(tail_block, tmp_path):
     """The score that beam search reports is that of its text when it is decoded alone. The window is so narrow that
     what the beams differ in becomes far."""
-    make_checkpoint(tmp_path, "qwen3", dict(SETTINGS, window=2))
+    make_checkpoint(tmp_path, "qwen3", dict(SETTINGS, window=2, tail_block=tail_block))
     model, ids = load(tmp_path), random_ids(60)
     found = model.generate(torch.tensor([ids]), max_new_tokens=12, num_beams=4, do_sample=False, eos_token_id=None,
                            length_penalty=0.0, output_scores=True, return_dict_in_generate=True)

@@ -143,19 +143,6 @@ def positions(mask):
 
 
 @torch.no_grad()
-def test_beam_search_carries_the_block_means_along(tmp_path):
-    """As the index: the score that beam search reports is that of its text when it is decoded alone."""
-    make_checkpoint(tmp_path, "qwen3", dict(SETTINGS, window=2, tail_block=2))
-    model, ids = load(tmp_path), random_ids(60)
-    found = model.generate(torch.tensor([ids]), max_new_tokens=12, num_beams=4, do_sample=False, eos_token_id=None,
-                           length_penalty=0.0, output_scores=True, return_dict_in_generate=True)
-    text = found.sequences[0].tolist()
-    log_probabilities = decode(model, text[:-1], len(ids))[len(ids) - 1 :].log_softmax(-1)
-    total = log_probabilities[torch.arange(12), text[len(ids) :]].sum()
-    assert found.sequences_scores[0].item() == pytest.approx(total.item(), abs=1e-3)
-
-
-@torch.no_grad()
 def test_half_precision_keeps_the_means_in_float32(tmp_path):
     make_checkpoint(tmp_path, "qwen3", TAIL)
     model, ids = load(tmp_path, dtype=torch.bfloat16), random_ids(80)

@@ -58,6 +58,10 @@ TEST(Recipe, RefusesWhatMakesNoSense) {
   refused("plan: {window: 40000}\n", "nothing is beyond the window");
   refused("plan: {ratio: 1.2}\n", "plan.ratio");
   refused("index: {index_dim: 5}\n", "not even");
+  refused("plan: {window: 63}\nselection: {tail_block: 64}\n", "longer than the window: expected at most 63, found 64");
+  refused("selection: {rule: paper, tail_block: 64}\n", "the paper's rule has no tail");
+  refused("validate: {speed_tokens: 1}\n", "key 'validate.speed_tokens': out of range");
+  refused("validate: {speed_tokens: 32768}\n", "expected 0, or 2 to 32767");
   refused("selection: {min_tokens: 5, max_tokens: 4}\n", "above max_tokens");
   refused("calibrate: {p: []}\n", "an empty list");
   refused("calibrate: {p: [0.5, 2]}\n", "calibrate.p");
