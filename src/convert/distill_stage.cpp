@@ -23,7 +23,6 @@ DistillOptions distill_options(const Workspace& workspace) {
   options.steps = recipe.steps;
   options.documents_per_step = recipe.documents_per_step;
   options.learning_rate = recipe.learning_rate;
-  options.warmup = recipe.warmup;
   options.save_every = recipe.save_every;
   options.adamw.weight_decay = recipe.weight_decay;
   options.adamw.max_grad_norm = recipe.max_grad_norm;

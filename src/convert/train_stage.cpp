@@ -57,7 +57,6 @@ IndexTrainingOptions training_options(const Recipe& recipe) {
   options.documents_per_step = recipe.train.documents_per_step;
   options.rows_per_document = recipe.train.rows_per_document;
   options.learning_rate = recipe.train.learning_rate;
-  options.warmup = recipe.train.warmup;
   options.target = recipe.train.kl;
   options.dense_backbone = recipe.train.dense_backbone;
   options.seed = recipe.seed;

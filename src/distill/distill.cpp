@@ -88,8 +88,9 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
   loop.parameters = named_weights(weights);
   loop.settings = {{"steps", options.steps},
                    {"documents_per_step", options.documents_per_step},
-                   {"learning_rate", options.learning_rate},
-                   {"warmup", options.warmup},
+                   {"learning_rate", options.learning_rate.peak},
+                   {"warmup", options.learning_rate.warmup},
+                   {"schedule", name_of(options.learning_rate.schedule)},
                    {"label_rows", teacher.label_rows()},
                    {"weight_decay", options.adamw.weight_decay},
                    {"max_grad_norm", options.adamw.max_grad_norm}};
@@ -132,7 +133,7 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
     group.all_reduce_sum(totals);
     totals = totals.cpu();
     const double rows = std::max(totals[1].item<double>(), 1.0);  // no document of the step may have any
-    const double learning_rate = options.learning_rate * warmup_constant(step, options.warmup);
+    const double learning_rate = options.learning_rate.at(step, options.steps);
     const double gradient_norm = optimizer.step(learning_rate);
     return {
         {"loss", totals[0].item<double>() / rows}, {"learning_rate", learning_rate}, {"gradient_norm", gradient_norm}};

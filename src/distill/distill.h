@@ -7,6 +7,7 @@
 #include "distill/teacher.h"
 #include "model/model.h"
 #include "sparse/sparse_attention.h"
+#include "train/learning_rate.h"
 #include "train/training_loop.h"
 
 namespace retrosparse {
@@ -14,8 +15,7 @@ namespace retrosparse {
 struct DistillOptions {
   int64_t steps = 600;
   int64_t documents_per_step = 8;  ///< over all ranks, a multiple of their number
-  double learning_rate = 3e-6;
-  int64_t warmup = 200;
+  LearningRate learning_rate{3e-6, 200, Schedule::kConstant};
   int64_t save_every = 20;
   AdamWOptions adamw;
   at::ScalarType compute_dtype = at::kFloat;  ///< of the forward pass; weights and optimizer are float32
@@ -23,7 +23,7 @@ struct DistillOptions {
 
 /// Stage 2 of arXiv 2605.16928: the projections stay fixed, all weights of the model learn to say, with sparse
 /// attention, what the dense model says: KL over the teacher's likeliest tokens at each document's label rows, all of
-/// which weigh the same. AdamW, warm-up, then constant. `weights` (float32) holds the start and receives the result;
+/// which weigh the same. AdamW. `weights` (float32) holds the start and receives the result;
 /// `data` gives the documents that `teacher` was asked about, from the beginning.
 ///
 /// Writes into `folder`: metrics.jsonl {"step", "loss", ...} and state/, see TrainingLoop. Throws Error as that does.

@@ -8,6 +8,7 @@
 #include "profile/retrieval_scores.h"
 #include "sparse/selection.h"
 #include "train/index_loss.h"
+#include "train/learning_rate.h"
 
 namespace retrosparse {
 
@@ -56,8 +57,7 @@ struct Recipe {
   };
   struct Train {
     int64_t steps = 600;
-    double learning_rate = 1e-3;
-    int64_t warmup = 100;
+    LearningRate learning_rate{1e-3, 100, Schedule::kCosine};
     int64_t documents_per_step = 1;
     int64_t rows_per_document = 512;
     IndexTarget kl = IndexTarget::kFar;
@@ -90,8 +90,7 @@ struct Recipe {
   };
   struct Distill {
     int64_t steps = 0;
-    double learning_rate = 3e-6;
-    int64_t warmup = 200;
+    LearningRate learning_rate{3e-6, 200, Schedule::kConstant};
     int64_t documents_per_step = 8;
     int64_t label_rows = 300;
     int64_t teacher_top_k = 10;

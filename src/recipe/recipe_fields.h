@@ -79,8 +79,11 @@ void visit(Fields& fields, Recipe& recipe) {
   fields.section("train", "stage 1: the index learns the attention", [&] {
     Recipe::Train& train = recipe.train;
     fields.value("steps", train.steps, "0: training-free, the index stays as it starts", at_least(0));
-    fields.value("learning_rate", train.learning_rate, "of AdamW, after the warm-up, before the cosine", kPositive);
-    fields.value("warmup", train.warmup, "steps", at_least(0));
+    fields.value("learning_rate", train.learning_rate.peak, "of AdamW, after the warm-up", kPositive);
+    fields.value("warmup", train.learning_rate.warmup, "steps of a linear rise", at_least(0));
+    fields.choice("schedule", train.learning_rate.schedule,
+                  {{"constant", Schedule::kConstant}, {"linear", Schedule::kLinear}, {"cosine", Schedule::kCosine}},
+                  "of the learning rate after the warm-up: `linear` and `cosine` fall to 0");
     fields.value("documents_per_step", train.documents_per_step, "on all processes together", at_least(1));
     fields.value("rows_per_document", train.rows_per_document,
                  "whose attention is learned, up to half of them rows that answer", at_least(1));
@@ -101,8 +104,8 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("min_tokens", selection.gate.min_tokens, "far tokens at least", at_least(0));
     fields.value("max_tokens", selection.gate.max_tokens, "far tokens at most", at_least(1));
     fields.value("tail_block", selection.tail_block,
-                 "far tokens that are not picked count with the index's mass and the mean value of their block of so "
-                 "many tokens, at most the window; 0: they do not count, as in the paper",
+                 "far tokens that are not picked, or outside the tiles of prefill, count with the index's mass and the "
+                 "mean value of their block of so many tokens, at most the window; 0: they do not, as in the paper",
                  at_least(0));
   });
 
@@ -131,8 +134,11 @@ void visit(Fields& fields, Recipe& recipe) {
   fields.section("distill", "stage 2: the model learns to live with the sparse attention", [&] {
     Recipe::Distill& distill = recipe.distill;
     fields.value("steps", distill.steps, "0: the weights stay as they are", at_least(0));
-    fields.value("learning_rate", distill.learning_rate, "of AdamW, constant after the warm-up", kPositive);
-    fields.value("warmup", distill.warmup, "steps", at_least(0));
+    fields.value("learning_rate", distill.learning_rate.peak, "of AdamW, after the warm-up", kPositive);
+    fields.value("warmup", distill.learning_rate.warmup, "steps of a linear rise", at_least(0));
+    fields.choice("schedule", distill.learning_rate.schedule,
+                  {{"constant", Schedule::kConstant}, {"linear", Schedule::kLinear}, {"cosine", Schedule::kCosine}},
+                  "of the learning rate after the warm-up: `constant` as in the paper");
     fields.value("documents_per_step", distill.documents_per_step, "on all processes together", at_least(1));
     fields.value("label_rows", distill.label_rows, "of a document, run sparse", at_least(1));
     fields.value("teacher_top_k", distill.teacher_top_k, "logits of the dense model that are learned", at_least(1));

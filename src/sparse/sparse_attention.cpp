@@ -149,12 +149,18 @@ at::Tensor SparseAttention::packed_index_keys(int64_t layer) {
 PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& input, const at::Tensor& index_keys,
                                                         const at::Tensor& lse_local) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
-  const SelectedTiles tiles =
-      select_tiles(layer, {layer.queries(input.q_pre_rope), index_keys, lse_local, layer.gate(input.q_pre_rope)},
-                   model_.plan.local, prefill_.tile_share);
+  const LocalWindow local = model_.plan.local;
+  const TileSelectionInput selection{layer.queries(input.q_pre_rope), index_keys, lse_local,
+                                     layer.gate(input.q_pre_rope)};
+  const SelectedTiles tiles = select_tiles(layer, selection, local, prefill_.tile_share);
   tile_counts_.add(tiles.counts);
-  return attend_tiles(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale, layer.key_heads(),
-                      tiles, model_.plan.local);
+  const PartialAttention exact = attend_tiles(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale,
+                                              layer.key_heads(), tiles, local);
+  if (selection_.tail_block == 0) {
+    return exact;
+  }
+  const at::Tensor means = tail_of(input.layer).update(input.v, layer.group_index);
+  return merge(exact, attend_tail_of_tiles(layer, selection, tiles, local, means, selection_.tail_block));
 }
 
 PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
@@ -257,7 +263,7 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
     const AttentionInput rows = input.rows(0, sparse_row);
     outs.push_back(
         prefill_.mode == PrefillMode::kDense ? dense_prefill_.forward(rows)
-        : serves_tiles(rows, layer)
+        : selection_.tail_block == 0 && serves_tiles(rows, layer)
             ? attend_by_tiles(rows, layer, keys_of(rows), model_.plan.local, prefill_.tile_share, tile_counts_)
             : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }

@@ -27,8 +27,8 @@ struct SelectionSettings {
   /// Picks by the exact attention scores instead of the index's: with top_k the oracle, which no index can beat at the
   /// same number of tokens. Reads every key, so that it only serves to measure and cannot be exported.
   bool by_exact_scores = false;
-  /// What becomes of far tokens that are not picked: 0: nothing; otherwise they count with the index's mass and the
-  /// mean value of their block of so many tokens (tail_attention.h). At most the window.
+  /// What becomes of far tokens that are not picked, or outside the tiles of prefill: 0: nothing; otherwise they count
+  /// with the index's mass and the mean value of their block of so many tokens (tail_attention.h). At most the window.
   int64_t tail_block = 0;
 
   /// The same for every retrieval head of a plan.

@@ -56,19 +56,25 @@ at::Tensor ValueMeans::update(const at::Tensor& v, const at::Tensor& groups) {
   return means_.narrow(1, 0, num_blocks);
 }
 
-TailShares tail_shares(const SelectionInput& input, const PickedTokens& picked, int64_t num_blocks, int64_t sink_tokens,
-                       int64_t block) {
-  const int64_t num_heads = input.scores.size(0), num_rows = input.scores.size(1), num_keys = input.scores.size(2);
-  const at::Tensor left = input.far.unsqueeze(0).logical_and(picked_keys(picked, num_keys).logical_not());
-  const at::Tensor scores = input.scores.masked_fill(left.logical_not(), kMinusInfinity);
-  const at::Tensor lse = at::logsumexp(scores, at::IntArrayRef{-1});
+TailShares tail_shares(const at::Tensor& unpicked_scores, const at::Tensor& gate, int64_t num_blocks,
+                       int64_t sink_tokens, int64_t block) {
+  const int64_t num_heads = unpicked_scores.size(0), num_rows = unpicked_scores.size(1);
+  const int64_t num_keys = unpicked_scores.size(2);
+  const at::Tensor lse = at::logsumexp(unpicked_scores, at::IntArrayRef{-1});
   const at::Tensor nothing = lse.eq(kMinusInfinity);
-  const at::Tensor shares = at::exp(scores - lse.masked_fill(nothing, 0).unsqueeze(-1));
+  const at::Tensor shares = at::exp(unpicked_scores - lse.masked_fill(nothing, 0).unsqueeze(-1));
   // Blocks from the first far key on, the last one filled up with nothing.
   const int64_t num_far = std::min(num_keys - sink_tokens, num_blocks * block);
   const at::Tensor padded =
       at::constant_pad_nd(shares.narrow(2, sink_tokens, num_far), {0, num_blocks * block - num_far});
-  return {padded.view({num_heads, num_rows, num_blocks, block}).sum(-1), lse + input.gate};
+  return {padded.view({num_heads, num_rows, num_blocks, block}).sum(-1), lse + gate};
+}
+
+TailShares tail_shares(const SelectionInput& input, const PickedTokens& picked, int64_t num_blocks, int64_t sink_tokens,
+                       int64_t block) {
+  const at::Tensor left = input.far.unsqueeze(0).logical_and(picked_keys(picked, input.scores.size(2)).logical_not());
+  return tail_shares(input.scores.masked_fill(left.logical_not(), kMinusInfinity), input.gate, num_blocks, sink_tokens,
+                     block);
 }
 
 PartialAttention attend_tail(const TailShares& shares, const at::Tensor& means, const at::Tensor& group_of_head) {

@@ -34,8 +34,13 @@ struct TailShares {
   at::Tensor lse;        ///< [R, n]: log sum_{unpicked n} exp(z_n) + gate; -inf where nothing is left
 };
 
-/// scores z, far and gate are those of `input`. The blocks, those of ValueMeans, cover all far keys where a block is no
-/// longer than the window.
+/// From the index scores of the keys from position 0 on, float32 [R, n, keys], -inf where a key was picked or is not
+/// far, and the gates [R, n]. The blocks, those of ValueMeans, cover all far keys where a block is no longer than the
+/// window.
+TailShares tail_shares(const at::Tensor& unpicked_scores, const at::Tensor& gate, int64_t num_blocks,
+                       int64_t sink_tokens, int64_t block);
+
+/// The same where rows picked tokens; scores, far and gate are those of `input`.
 TailShares tail_shares(const SelectionInput& input, const PickedTokens& picked, int64_t num_blocks, int64_t sink_tokens,
                        int64_t block);
 

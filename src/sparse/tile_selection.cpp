@@ -51,6 +51,26 @@ int64_t far_tiles(int64_t first_position, int64_t num_queries, LocalWindow local
   return tiles;
 }
 
+void for_each_row_block(const LayerIndexer& layer, const TileSelectionInput& input, LocalWindow local,
+                        const std::function<void(const RowBlock&)>& visit) {
+  const int64_t num_heads = input.index_queries.size(0), num_keys = input.index_keys.size(1);
+  const int64_t first = num_keys - input.index_queries.size(1);
+  const int64_t block =
+      std::clamp<int64_t>(scores_per_block(input.index_queries) / (num_heads * num_keys), 1, kQueryTile);
+  for (int64_t row = first, rows = 0; row < num_keys; row += rows) {
+    const int64_t tile_end = std::min((row / kQueryTile + 1) * kQueryTile, num_keys);
+    rows = std::min(block, tile_end - row);
+    const int64_t far_end = row + rows - local.window;
+    if (far_end <= local.sink_tokens) {
+      continue;
+    }
+    const at::Tensor scores =
+        layer.scores(input.index_queries.narrow(1, row - first, rows), input.index_keys.narrow(1, 0, far_end));
+    hide_near_keys(scores, local, row);
+    visit({row - first, rows, row / kQueryTile - first / kQueryTile, scores});
+  }
+}
+
 SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& input, LocalWindow local,
                            double tile_share) {
   const int64_t num_heads = input.index_queries.size(0), num_queries = input.index_queries.size(1);
@@ -61,29 +81,15 @@ SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& 
   at::Tensor selected =
       at::zeros({num_heads, (num_keys - 1) / kQueryTile - first_tile + 1, tiles_of(num_keys - local.window)},
                 input.index_queries.options().dtype(at::kBool));
-  const int64_t block =
-      std::clamp<int64_t>(scores_per_block(input.index_queries) / (num_heads * num_keys), 1, kQueryTile);
-  for (int64_t row = tiles.first_position, rows = 0; row < num_keys; row += rows) {
-    const int64_t tile_end = std::min((row / kQueryTile + 1) * kQueryTile, num_keys);
-    rows = std::min(block, tile_end - row);
-    const int64_t far_end = row + rows - local.window;  // one past the last far key of the last row
-    if (far_end <= local.sink_tokens) {
-      continue;
-    }
-    const int64_t query = row - tiles.first_position;
-    const at::Tensor scores =
-        layer.scores(input.index_queries.narrow(1, query, rows), input.index_keys.narrow(1, 0, far_end));
-    hide_near_keys(scores, local, row);
-    const at::Tensor lse_rest = input.lse_local.narrow(1, query, rows) - input.gate.narrow(1, query, rows);
-    const at::Tensor threshold = at::logaddexp(scores.logsumexp(-1), lse_rest) + std::log(tile_share);  // [R, rows]
-    const int64_t num_tiles = tiles_of(far_end);
-    const at::Tensor best = at::constant_pad_nd(scores, {0, num_tiles * kKeyTile - far_end}, kMinusInfinity)
+  for_each_row_block(layer, input, local, [&](const RowBlock& rows) {
+    const at::Tensor lse_rest = (input.lse_local - input.gate).narrow(1, rows.first_query, rows.num_queries);
+    const at::Tensor threshold = at::logaddexp(rows.scores.logsumexp(-1), lse_rest) + std::log(tile_share);
+    const int64_t far_end = rows.scores.size(-1), num_tiles = tiles_of(far_end);
+    const at::Tensor best = at::constant_pad_nd(rows.scores, {0, num_tiles * kKeyTile - far_end}, kMinusInfinity)
                                 .unflatten(-1, {num_tiles, kKeyTile})
                                 .amax(-1);  // [R, rows, tiles]
-    selected.select(1, row / kQueryTile - first_tile)
-        .narrow(-1, 0, num_tiles)
-        .logical_or_(best.gt(threshold.unsqueeze(-1)).any(1));
-  }
+    selected.select(1, rows.query_tile).narrow(-1, 0, num_tiles).logical_or_(best.gt(threshold.unsqueeze(-1)).any(1));
+  });
   tiles.selected = selected.cpu();
   tiles.counts.far = num_heads * far_tiles(tiles.first_position, num_queries, local);
   tiles.counts.computed = tiles.selected.sum().item<int64_t>();

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <utility>
 
 #include "base/error.h"
@@ -85,18 +84,6 @@ void AdamW::load_state(const std::map<std::string, at::Tensor>& state) {
     take(state, fmt::format("exp_avg_sq.{}", i), exp_avg_sq_[i]);
     take(state, fmt::format("step.{}", i), steps_[i]);
   }
-}
-
-double warmup_cosine(int64_t step, int64_t warmup, int64_t total) {
-  if (step < warmup) {
-    return static_cast<double>(step + 1) / static_cast<double>(warmup);
-  }
-  const double done = static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(total - warmup, 1));
-  return 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
-}
-
-double warmup_constant(int64_t step, int64_t warmup) {
-  return step < warmup ? static_cast<double>(step + 1) / static_cast<double>(warmup) : 1.0;
 }
 
 }  // namespace retrosparse

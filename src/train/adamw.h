@@ -37,9 +37,4 @@ class AdamW {
   AdamWOptions options_;
 };
 
-/// Learning-rate factors for step 0, 1, ...: a linear rise over `warmup` steps, then the half cosine down to 0 at
-/// `total`, or a constant 1.
-double warmup_cosine(int64_t step, int64_t warmup, int64_t total);
-double warmup_constant(int64_t step, int64_t warmup);
-
 }  // namespace retrosparse

@@ -29,8 +29,9 @@ nlohmann::json settings_of(const HeadPlan& plan, const Indexer& indexer, const I
   return {{"steps", options.steps},
           {"documents_per_step", options.documents_per_step},
           {"rows_per_document", options.rows_per_document},
-          {"learning_rate", options.learning_rate},
-          {"warmup", options.warmup},
+          {"learning_rate", options.learning_rate.peak},
+          {"warmup", options.learning_rate.warmup},
+          {"schedule", name_of(options.learning_rate.schedule)},
           {"target", options.target == IndexTarget::kFar ? "far" : "full"},
           {"dense_backbone", options.dense_backbone},
           {"seed", options.seed},
@@ -139,7 +140,7 @@ TrainingEnd train_index(const Model& model, const HeadPlan& plan, Indexer& index
   loop.parameters = indexer.named_tensors();
   const TrainingEnd end = loop.run(optimizer, data, group, [&](int64_t step) {
     IndexTrainingStep measured = run_step(model, plan, indexer, optimizer.parameters(), data, options, group, step);
-    measured.learning_rate = options.learning_rate * warmup_cosine(step, options.warmup, options.steps);
+    measured.learning_rate = options.learning_rate.at(step, options.steps);
     measured.gradient_norm = optimizer.step(measured.learning_rate);
     if (on_step) {
       on_step(measured);

@@ -10,6 +10,7 @@
 #include "sparse/head_plan.h"
 #include "sparse/indexer.h"
 #include "train/index_loss.h"
+#include "train/learning_rate.h"
 #include "train/training_loop.h"
 
 namespace retrosparse {
@@ -18,8 +19,7 @@ struct IndexTrainingOptions {
   int64_t steps = 600;
   int64_t documents_per_step = 1;   ///< over all ranks, a multiple of their number
   int64_t rows_per_document = 512;  ///< rows of each document that are learned, up to half of them label rows
-  double learning_rate = 1e-3;
-  int64_t warmup = 100;
+  LearningRate learning_rate{1e-3, 100, Schedule::kCosine};
   IndexTarget target = IndexTarget::kFar;
   bool dense_backbone = false;  ///< the frozen model runs dense; else as planned, which is what it will see later
   uint64_t seed = 0;
@@ -36,8 +36,8 @@ struct IndexTrainingStep {
   double learning_rate = 0, gradient_norm = 0;
 };
 
-/// Stage 1 of arXiv 2605.16928: trains the index and its gate against the attention of the frozen model; AdamW,
-/// warm-up, cosine. `indexer` holds the start and receives the result. The documents of a step are shared out to the
+/// Stage 1 of arXiv 2605.16928: trains the index and its gate against the attention of the frozen model; AdamW.
+/// `indexer` holds the start and receives the result. The documents of a step are shared out to the
 /// ranks, and however many these are, the step is the same but for rounding.
 ///
 /// Writes into `folder`: metrics.jsonl, a line each step; state/, replaced atomically every `save_every` steps and when

@@ -48,7 +48,7 @@ class DistillTest : public testing::Test {
   dist::ProcessGroup alone_ = dist::ProcessGroup::from_environment(at::kCPU);
   SparseModel sparse_;
   RandomTokens source_{64, 1};
-  DistillOptions options_{.steps = 12, .documents_per_step = 2, .learning_rate = 2e-3, .warmup = 2, .save_every = 5};
+  DistillOptions options_{.steps = 12, .documents_per_step = 2, .learning_rate = {2e-3, 2}, .save_every = 5};
   TeacherAnswers answers_{folder_.path() / "teacher", 10, 16};
 };
 

@@ -87,6 +87,31 @@ class TilePrefillTest : public testing::TestWithParam<double> {
     return at::cat(out, 1);
   }
 
+  // One head's output where the far keys outside `tiles` [key tiles] count by the index, float64 [D].
+  at::Tensor with_tail(int64_t place, int64_t row, const at::Tensor& tiles, int64_t block) const {
+    const LayerIndexer& layer = model_.indexer.layers[0];
+    const int64_t head = layer.heads[static_cast<size_t>(place)], group = head / (kHeads / kGroups);
+    const auto wide = [](const at::Tensor& tensor) { return tensor.to(at::kDouble); };
+    const at::Tensor q = wide(whole_.q[row][head]), before = wide(whole_.q_pre_rope[row][head]);
+    const at::Tensor query = wide(layer.q_proj[place]).matmul(before);
+    const double gate = (wide(layer.gate_weight[place]).dot(before) + wide(layer.gate_bias[place])).item<double>();
+    at::Tensor sum = at::zeros({kHeadDim}, at::kDouble);
+    double weights = 0;
+    for (int64_t n = 0; n <= row; ++n) {
+      const bool far = n >= kSinks && n <= row - kWindow;
+      double weight = std::exp(kScale * q.dot(wide(whole_.k[n][group])).item<double>());
+      at::Tensor value = wide(whole_.v[n][group]);
+      if (far && !tiles[n / 64].item<bool>()) {
+        const at::Tensor key = wide(layer.k_proj[group]).matmul(wide(whole_.k_pre_rope[n][group]));
+        weight = std::exp(query.dot(key).item<double>() + gate);
+        value = wide(whole_.v.select(1, group).narrow(0, kSinks + (n - kSinks) / block * block, block)).mean(0);
+      }
+      sum += weight * value;
+      weights += weight;
+    }
+    return sum / weights;
+  }
+
   at::Tensor in_chunks(const std::vector<int64_t>& cuts) {
     SparseAttention attention(model_);
     std::vector<at::Tensor> out;
@@ -131,6 +156,23 @@ TEST_P(TilePrefillTest, ChunksOfWholeTilesChangeNothing) {
 TEST_P(TilePrefillTest, OddChunksFollowTheRuleTheirRowsSee) {
   for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 300}, {0, 1, 200, 201, 599}}) {
     EXPECT_LT(max_difference(in_chunks(cuts), expected(cuts)), 1e-5);
+  }
+}
+
+// Rows of all retrieval heads, token by token in double precision.
+TEST_P(TilePrefillTest, TheTailEqualsItsDefinition) {
+  const at::Tensor dropped = in_chunks({0});
+  for (const int64_t block : {1, 7, 64, 90}) {
+    model_.selection.tail_block = block;
+    const at::Tensor out = in_chunks({0, 256});
+    EXPECT_GT(max_difference(out, dropped), 1e-2);
+    const at::Tensor tiles = tiles_by_the_rule(0, kTokens);
+    for (const int64_t row : {93, 94, 255, 256, 400, 599}) {
+      for (int64_t place = 0; place < 3; ++place) {
+        EXPECT_LT(max_difference(out[row][2 * place + 1], with_tail(place, row, tiles[place][row / 128], block)), 1e-5)
+            << "row " << row << ", head " << place << ", blocks of " << block;
+      }
+    }
   }
 }
 

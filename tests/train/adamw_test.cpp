@@ -81,15 +81,5 @@ TEST(AdamW, ResumesToTheSameBits) {
   EXPECT_THROW(second.load_state({}), Error);
 }
 
-TEST(Schedules, RiseAndFall) {
-  EXPECT_DOUBLE_EQ(warmup_cosine(0, 10, 100), 0.1);
-  EXPECT_DOUBLE_EQ(warmup_cosine(10, 10, 100), 1);
-  EXPECT_NEAR(warmup_cosine(55, 10, 100), 0.5, 1e-12);
-  EXPECT_NEAR(warmup_cosine(100, 10, 100), 0, 1e-12);
-  EXPECT_DOUBLE_EQ(warmup_constant(4, 10), 0.5);
-  EXPECT_DOUBLE_EQ(warmup_constant(1000, 10), 1);
-  EXPECT_DOUBLE_EQ(warmup_constant(0, 0), 1);
-}
-
 }  // namespace
 }  // namespace retrosparse

@@ -40,7 +40,7 @@ struct TinyTraining {
   HeadPlan plan{6, 2, {2, 8}, {{0, 4}, {}, {1, 2}}};
   Indexer indexer = make_indexer();
   IndexTrainingOptions options{
-      .steps = 12, .rows_per_document = 24, .learning_rate = 2e-2, .warmup = 2, .seed = 5, .save_every = 5};
+      .steps = 12, .rows_per_document = 24, .learning_rate = {2e-2, 2, Schedule::kCosine}, .seed = 5, .save_every = 5};
 
   Indexer make_indexer() const {
     Indexer made = Indexer::allocate(plan, config.head_dim, 4, at::kCPU);

@@ -170,7 +170,7 @@ TEST_F(TrainIndexTest, RefusesTheStateOfAnotherRun) {
     EXPECT_NE(found.find((out("a") / "state").string()), std::string::npos) << found;
     tiny_.options = options;
   };
-  tiny_.options.learning_rate = 1e-2;
+  tiny_.options.learning_rate.peak = 1e-2;
   refused("other settings: expected learning_rate 0.01, found 0.02");
   tiny_.options.adamw.weight_decay = 0.5;
   refused("expected weight_decay 0.5, found 0.01");
