@@ -134,11 +134,11 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
       .add_option_function<std::string>(
           "--kernels",
           [](const std::string& which) {
-            ops::use_attention_kernels(which == "off"   ? ops::KernelUse::kOff
-                                       : which == "all" ? ops::KernelUse::kAll
-                                                        : ops::KernelUse::kPrefill);
+            ops::use_attention_kernels(which == "off"       ? ops::KernelUse::kOff
+                                       : which == "prefill" ? ops::KernelUse::kPrefill
+                                                            : ops::KernelUse::kAll);
           },
-          "attention kernels of our own on a Hopper GPU: off, prefill or all, which is decode too; default: prefill")
+          "attention kernels of our own on a Hopper GPU: off, prefill, or all, which is decode too; default: all")
       ->type_name("WHICH")
       ->group(kCommonGroup)
       ->check(CLI::IsMember({"off", "prefill", "all"}).description(""));

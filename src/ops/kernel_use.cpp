@@ -7,7 +7,7 @@
 namespace retrosparse::ops {
 namespace {
 
-std::atomic<KernelUse> kernel_use{KernelUse::kPrefill};
+std::atomic<KernelUse> kernel_use{KernelUse::kAll};
 
 }  // namespace
 

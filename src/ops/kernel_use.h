@@ -6,8 +6,8 @@ namespace retrosparse::ops {
 /// Which attention of a model runs on GPU kernels of our own, where they serve.
 enum class KernelUse {
   kOff,      ///< none: libtorch's operations, to compare
-  kPrefill,  ///< prefill (the default)
-  kAll,      ///< prefill and decode
+  kPrefill,  ///< prefill only
+  kAll,      ///< prefill and decode (the default)
 };
 
 /// Applies to the whole process from now on. Returns what was the case before.

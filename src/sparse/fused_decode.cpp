@@ -27,6 +27,31 @@ ops::DecodeInput decode_input(const AttentionInput& rows) {
           num_keys};
 }
 
+TailInput rows_of(const TailInput& tail, int64_t row, int64_t count, int64_t num_keys) {
+  TailInput rows = tail;
+  rows.index_queries = tail.index_queries.narrow(1, row, count);
+  rows.index_keys = tail.index_keys.narrow(1, 0, num_keys);
+  rows.gate = tail.gate.narrow(1, row, count);
+  return rows;
+}
+
+// [n, H, D]: what was decoded, and in the retrieval heads what the index says of the keys that were not picked.
+at::Tensor with_tail(const ops::SparseDecodeOutput& decoded, const LayerIndexer& layer, const TailInput& input,
+                     LocalWindow local) {
+  const ops::DecodeOutput& attention = decoded.attention;
+  const at::Tensor out = attention.o.squeeze(0);
+  const PartialAttention exact{out.to(at::kFloat).index_select(1, layer.head_index),
+                               attention.lse.squeeze(0).index_select(1, layer.head_index)};
+  const PickedTokens picked{decoded.selected.positions.squeeze(0).transpose(0, 1).to(at::kLong),
+                            decoded.selected.counts.squeeze(0).t().to(at::kLong)};
+  const PartialAttention tail = attend_tail(layer, input, local, [&](const RowBlock& rows) {
+    return picked_keys({picked.positions.narrow(1, rows.first_query, rows.num_queries),
+                        picked.counts.narrow(1, rows.first_query, rows.num_queries)},
+                       rows.scores.size(-1));
+  });
+  return out.index_copy(1, layer.head_index, merge(exact, tail).out.to(out.scalar_type()));
+}
+
 }  // namespace
 
 std::vector<kernels::SelectionRule> kernel_rules(SelectionRule rule, const std::vector<GateSettings>& gates) {
@@ -47,7 +72,7 @@ bool serves_decode(const AttentionInput& input, const LayerIndexer& layer) {
 }
 
 DecodedRows attend_by_index(const AttentionInput& input, const LayerIndexer& layer, const at::Tensor& index_keys,
-                            LocalWindow local, const std::vector<kernels::SelectionRule>& rules,
+                            LocalWindow local, const std::vector<kernels::SelectionRule>& rules, const TailInput& tail,
                             ops::DecodeWorkspace& workspace) {
   const ops::AttentionPlan plan = attention_plan(input.q.size(1), layer, local);
   const int64_t num_rows = input.q.size(0);
@@ -69,7 +94,8 @@ DecodedRows attend_by_index(const AttentionInput& input, const LayerIndexer& lay
                                               one_batch(gates.narrow(0, row, count)),
                                               one_batch(index_keys.narrow(1, 0, rows.max_keys)), rules};
     const ops::SparseDecodeOutput output = ops::sparse_decode(rows, selection, plan, workspace);
-    outs.push_back(output.attention.o.squeeze(0));
+    outs.push_back(tail.block == 0 ? output.attention.o.squeeze(0)
+                                   : with_tail(output, layer, rows_of(tail, row, count, rows.max_keys), local));
     far_tokens += output.selected.counts.sum(at::IntArrayRef{0, 1}, /*keepdim=*/false, at::kLong);
   }
   return {outs.size() == 1 ? outs.front() : at::cat(outs), far_tokens};

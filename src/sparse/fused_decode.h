@@ -9,6 +9,7 @@
 #include "ops/decode_attention.h"
 #include "sparse/indexer.h"
 #include "sparse/selection.h"
+#include "sparse/tail_attention.h"
 
 namespace retrosparse {
 
@@ -28,9 +29,10 @@ struct DecodedRows {
 
 /// Sparse rows of a layer by ops::sparse_decode(), some tokens a launch: local heads see sinks and window, retrieval
 /// heads the far tokens too that their rule picks, as select_tokens() would of scores that were computed with bfloat16
-/// keys. index_keys bfloat16 [Kr, S, 16]. A layer without retrieval heads needs neither keys nor rules.
+/// keys. index_keys bfloat16 [Kr, S, 16]. A layer without retrieval heads needs neither keys nor rules. A tail with a
+/// block is added by tensor code; `tail` is for the same rows.
 DecodedRows attend_by_index(const AttentionInput& input, const LayerIndexer& layer, const at::Tensor& index_keys,
-                            LocalWindow local, const std::vector<kernels::SelectionRule>& rules,
+                            LocalWindow local, const std::vector<kernels::SelectionRule>& rules, const TailInput& tail,
                             ops::DecodeWorkspace& workspace);
 
 }  // namespace retrosparse

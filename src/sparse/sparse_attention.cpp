@@ -126,6 +126,12 @@ at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   return cache.keys.narrow(1, 0, new_length);
 }
 
+TailInput SparseAttention::tail_input(const AttentionInput& input, const at::Tensor& index_keys) {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
+  return {layer.queries(input.q_pre_rope), index_keys, layer.gate(input.q_pre_rope),
+          tail_of(input.layer).update(input.v, layer.group_index), selection_.tail_block};
+}
+
 ValueMeans& SparseAttention::tail_of(int64_t layer) {
   if (tails_.empty() || tail_block_ != selection_.tail_block) {
     tail_block_ = selection_.tail_block;
@@ -159,8 +165,8 @@ PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& in
   if (selection_.tail_block == 0) {
     return exact;
   }
-  const at::Tensor means = tail_of(input.layer).update(input.v, layer.group_index);
-  return merge(exact, attend_tail_of_tiles(layer, selection, tiles, local, means, selection_.tail_block));
+  return merge(exact, attend_tail(layer, tail_input(input, index_keys), local,
+                                  [&](const RowBlock& rows) { return computed_keys(tiles, rows); }));
 }
 
 PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
@@ -238,12 +244,15 @@ at::Tensor SparseAttention::attend_sparse_rows(const AttentionInput& input, cons
   const auto place = static_cast<size_t>(input.layer);
   const LayerIndexer& layer = model_.indexer.layers[place];
   const std::vector<kernels::SelectionRule> rules = kernel_rules(selection_.rule, selection_.gates[place]);
-  if (observe_picks_ || selection_.by_exact_scores || selection_.tail_block > 0 || rules.size() != layer.heads.size() ||
+  if (observe_picks_ || selection_.by_exact_scores || rules.size() != layer.heads.size() ||
       !serves_decode(input, layer)) {
     return attend_near_and(&SparseAttention::attend_picked_tokens, input, index_keys);
   }
   const at::Tensor packed = layer.heads.empty() ? at::Tensor() : packed_index_keys(input.layer);
-  const DecodedRows rows = attend_by_index(input, layer, packed, model_.plan.local, rules, workspace_);
+  const bool with_tail = selection_.tail_block > 0 && !layer.heads.empty() &&
+                         far_keys(input.first_position, input.q.size(0), model_.plan.local) > 0;
+  const TailInput tail = with_tail ? tail_input(input, index_keys) : TailInput{};
+  const DecodedRows rows = attend_by_index(input, layer, packed, model_.plan.local, rules, tail, workspace_);
   if (far_keys(input.first_position, input.q.size(0), model_.plan.local) > 0) {
     count(input, rows.far_tokens);
   }

@@ -6,6 +6,7 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -17,17 +18,6 @@ namespace retrosparse {
 namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-// bool [R, n, S]: what was picked.
-at::Tensor picked_keys(const PickedTokens& picked, int64_t num_keys) {
-  const at::Tensor meant =
-      at::arange(picked.positions.size(2), picked.counts.options()).lt(picked.counts.unsqueeze(-1));
-  // What is not meant goes into a column of its own.
-  at::Tensor hits =
-      at::zeros({picked.counts.size(0), picked.counts.size(1), num_keys + 1}, picked.counts.options().dtype(at::kBool));
-  hits.scatter_(2, at::where(meant, picked.positions, num_keys), true);
-  return hits.narrow(2, 0, num_keys);
-}
 
 }  // namespace
 
@@ -56,6 +46,16 @@ at::Tensor ValueMeans::update(const at::Tensor& v, const at::Tensor& groups) {
   return means_.narrow(1, 0, num_blocks);
 }
 
+at::Tensor picked_keys(const PickedTokens& picked, int64_t num_keys) {
+  const at::Tensor meant =
+      at::arange(picked.positions.size(2), picked.counts.options()).lt(picked.counts.unsqueeze(-1));
+  // What is not meant goes into a column of its own.
+  at::Tensor hits =
+      at::zeros({picked.counts.size(0), picked.counts.size(1), num_keys + 1}, picked.counts.options().dtype(at::kBool));
+  hits.scatter_(2, at::where(meant, picked.positions, num_keys), true);
+  return hits.narrow(2, 0, num_keys);
+}
+
 TailShares tail_shares(const at::Tensor& unpicked_scores, const at::Tensor& gate, int64_t num_blocks,
                        int64_t sink_tokens, int64_t block) {
   const int64_t num_heads = unpicked_scores.size(0), num_rows = unpicked_scores.size(1);
@@ -80,6 +80,24 @@ TailShares tail_shares(const SelectionInput& input, const PickedTokens& picked, 
 PartialAttention attend_tail(const TailShares& shares, const at::Tensor& means, const at::Tensor& group_of_head) {
   const at::Tensor out = at::bmm(shares.of_blocks, means.index_select(0, group_of_head));
   return {out.transpose(0, 1), shares.lse.transpose(0, 1)};
+}
+
+PartialAttention attend_tail(const LayerIndexer& layer, const TailInput& input, LocalWindow local,
+                             const std::function<at::Tensor(const RowBlock&)>& attended) {
+  const int64_t num_heads = input.index_queries.size(0), num_queries = input.index_queries.size(1);
+  const at::TensorOptions floats = input.index_queries.options();
+  PartialAttention tail{at::zeros({num_queries, num_heads, input.means.size(2)}, floats),
+                        at::full({num_queries, num_heads}, kMinusInfinity, floats)};
+  for_each_row_block(layer, input.index_queries, input.index_keys, local, [&](const RowBlock& rows) {
+    const int64_t num_blocks = (rows.scores.size(-1) - local.sink_tokens + input.block - 1) / input.block;
+    const TailShares shares = tail_shares(rows.scores.masked_fill(attended(rows), kMinusInfinity),
+                                          input.gate.narrow(1, rows.first_query, rows.num_queries), num_blocks,
+                                          local.sink_tokens, input.block);
+    const PartialAttention part = attend_tail(shares, input.means.narrow(1, 0, num_blocks), layer.group_of_head);
+    tail.out.narrow(0, rows.first_query, rows.num_queries).copy_(part.out);
+    tail.lse.narrow(0, rows.first_query, rows.num_queries).copy_(part.lse);
+  });
+  return tail;
 }
 
 }  // namespace retrosparse

@@ -2,8 +2,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 
 #include "model/attend.h"
+#include "sparse/far_scores.h"
 #include "sparse/indexer.h"
 #include "sparse/selection.h"
 
@@ -40,12 +42,29 @@ struct TailShares {
 TailShares tail_shares(const at::Tensor& unpicked_scores, const at::Tensor& gate, int64_t num_blocks,
                        int64_t sink_tokens, int64_t block);
 
-/// The same where rows picked tokens; scores, far and gate are those of `input`.
+/// bool [R, n, num_keys]: which keys rows picked.
+at::Tensor picked_keys(const PickedTokens& picked, int64_t num_keys);
+
+/// The shares where rows picked tokens; scores, far and gate are those of `input`.
 TailShares tail_shares(const SelectionInput& input, const PickedTokens& picked, int64_t num_blocks, int64_t sink_tokens,
                        int64_t block);
 
 /// Those tokens with the mean of their block as their value: out [n, R, D] float32 and lse [n, R], to be merged with
 /// the exact attention over all others. means float32 [Kr, blocks, D], of ValueMeans.
 PartialAttention attend_tail(const TailShares& shares, const at::Tensor& means, const at::Tensor& group_of_head);
+
+/// What the tail of n queries is made from; S keys, the last of them the last query's own.
+struct TailInput {
+  at::Tensor index_queries;  ///< float32 [R, n, r]: LayerIndexer::queries
+  at::Tensor index_keys;     ///< float32 [Kr, S, r]: LayerIndexer::keys
+  at::Tensor gate;           ///< float32 [R, n]: LayerIndexer::gate
+  at::Tensor means;          ///< float32 [Kr, blocks, D]: of ValueMeans
+  int64_t block = 0;         ///< tokens of a block
+};
+
+/// The tail from the beginning: `attended` says for rows which far keys count exactly, bool [R, num_queries or 1,
+/// far_end]. As attend_tail, with lse = -inf and out = 0 where nothing is left. Memory linear in S.
+PartialAttention attend_tail(const LayerIndexer& layer, const TailInput& input, LocalWindow local,
+                             const std::function<at::Tensor(const RowBlock&)>& attended);
 
 }  // namespace retrosparse

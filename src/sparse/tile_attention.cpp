@@ -10,8 +10,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "sparse/tail_attention.h"
-
 namespace retrosparse {
 namespace {
 
@@ -57,27 +55,12 @@ PartialAttention attend_tiles(const at::Tensor& q, const at::Tensor& k, const at
   return result;
 }
 
-PartialAttention attend_tail_of_tiles(const LayerIndexer& layer, const TileSelectionInput& input,
-                                      const SelectedTiles& tiles, LocalWindow local, const at::Tensor& means,
-                                      int64_t tail_block) {
-  const int64_t num_heads = input.index_queries.size(0), num_queries = input.index_queries.size(1);
-  const at::TensorOptions floats = input.index_queries.options();
-  PartialAttention result{at::zeros({num_queries, num_heads, means.size(2)}, floats),
-                          at::full({num_queries, num_heads}, kMinusInfinity, floats)};
-  const at::Tensor selected = tiles.selected.to(floats.device());
-  for_each_row_block(layer, input, local, [&](const RowBlock& rows) {
-    const int64_t far_end = rows.scores.size(-1);
-    const at::Tensor computed =
-        selected.select(1, rows.query_tile).repeat_interleave(kKeyTile, -1).narrow(-1, 0, far_end).unsqueeze(1);
-    const int64_t num_blocks = (far_end - local.sink_tokens + tail_block - 1) / tail_block;
-    const TailShares shares = tail_shares(rows.scores.masked_fill(computed, kMinusInfinity),
-                                          input.gate.narrow(1, rows.first_query, rows.num_queries), num_blocks,
-                                          local.sink_tokens, tail_block);
-    const PartialAttention tail = attend_tail(shares, means.narrow(1, 0, num_blocks), layer.group_of_head);
-    result.out.narrow(0, rows.first_query, rows.num_queries).copy_(tail.out);
-    result.lse.narrow(0, rows.first_query, rows.num_queries).copy_(tail.lse);
-  });
-  return result;
+at::Tensor computed_keys(const SelectedTiles& tiles, const RowBlock& rows) {
+  return tiles.selected.select(1, rows.query_tile)
+      .to(rows.scores.device())
+      .repeat_interleave(kKeyTile, -1)
+      .narrow(-1, 0, rows.scores.size(-1))
+      .unsqueeze(1);
 }
 
 }  // namespace retrosparse

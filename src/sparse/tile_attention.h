@@ -13,11 +13,7 @@ namespace retrosparse {
 PartialAttention attend_tiles(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                               const at::Tensor& key_head, const SelectedTiles& tiles, LocalWindow local);
 
-/// What the index says of the far keys outside the selected tiles, with the means of their blocks as values (see
-/// tail_attention.h): to be merged with attend_tiles. `tiles` is what select_tiles made of `input`; means float32
-/// [Kr, blocks, D] of ValueMeans. out float32 [n, R, D]; a row with nothing left has lse = -inf and out = 0.
-PartialAttention attend_tail_of_tiles(const LayerIndexer& layer, const TileSelectionInput& input,
-                                      const SelectedTiles& tiles, LocalWindow local, const at::Tensor& means,
-                                      int64_t tail_block);
+/// Which far keys attend_tiles() reads for some rows: bool [R, 1, far_end].
+at::Tensor computed_keys(const SelectedTiles& tiles, const RowBlock& rows);
 
 }  // namespace retrosparse

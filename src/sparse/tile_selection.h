@@ -3,15 +3,14 @@
 #include <retrosparse_kernels/prefill_attention.h>
 
 #include <cstdint>
-#include <functional>
 
 #include "model/planned_attention.h"
+#include "sparse/far_scores.h"
 #include "sparse/indexer.h"
 
 namespace retrosparse {
 
-/// Queries and keys of a tile, counted from the sequence's first token, whatever chunks it comes in.
-inline constexpr int64_t kQueryTile = kernels::kPrefillQueryTile;
+/// Keys of a tile, counted from the sequence's first token; of queries a tile has kQueryTile.
 inline constexpr int64_t kKeyTile = kernels::kPrefillKeyTile;
 
 /// How many of the tiles with a far key were computed, over query tiles and retrieval heads.
@@ -36,17 +35,6 @@ struct TileSelectionInput {
   at::Tensor lse_local;      ///< float32 [R, n]: exact, over sinks and window
   at::Tensor gate;           ///< float32 [R, n]: LayerIndexer::gate
 };
-
-/// Queries of one query tile, and their index scores.
-struct RowBlock {
-  int64_t first_query, num_queries;  ///< of those of the input
-  int64_t query_tile;                ///< the first query's tile is 0
-  at::Tensor scores;  ///< float32 [R, num_queries, far_end], far_end one past the last far key; -inf where not far
-};
-
-/// Visits the queries that have far keys, blocks in order, so that memory stays linear in S.
-void for_each_row_block(const LayerIndexer& layer, const TileSelectionInput& input, LocalWindow local,
-                        const std::function<void(const RowBlock&)>& visit);
 
 /// The key tiles that each head computes for each query tile.
 struct SelectedTiles {

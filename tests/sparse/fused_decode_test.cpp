@@ -5,7 +5,11 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
 
 #include "ops/kernel_use.h"
 #include "sparse/sparse_attention.h"
@@ -15,7 +19,8 @@ namespace {
 
 constexpr int64_t kHeads = 6, kGroups = 2, kHeadDim = 64, kTokens = 700, kWindow = 100, kSinks = 4;
 
-class FusedDecodeTest : public testing::TestWithParam<SelectionRule> {
+// The rule, and the block of the tail.
+class FusedDecodeTest : public testing::TestWithParam<std::tuple<SelectionRule, int64_t>> {
  protected:
   FusedDecodeTest() {
     at::manual_seed(93);
@@ -32,7 +37,7 @@ class FusedDecodeTest : public testing::TestWithParam<SelectionRule> {
         layer.gate_weight.copy_(at::randn(layer.gate_weight.sizes()) * 0.05);
       }
     }
-    model_.selection.rule = GetParam();
+    std::tie(model_.selection.rule, model_.selection.tail_block) = GetParam();
     model_.selection.gates = {{{0.6123, 2, 30}, {0.9017, 5, 12}, {0.9713, 0, 200}}, {{0.8, 16, 128}}, {}};
     model_.prefill.mode = PrefillMode::kDense;
     const auto random = [](int64_t heads) { return at::randn({kTokens, heads, kHeadDim}).to(at::kBFloat16); };
@@ -76,8 +81,15 @@ TEST_P(FusedDecodeTest, ReferencesAgreeWithTheTensorCode) {
     const at::Tensor keys =
         layer.heads.empty() ? at::Tensor() : layer.keys(input_.k_pre_rope.to(at::kFloat)).to(at::kBFloat16);
     ops::DecodeWorkspace workspace;
+    const SelectionSettings& selection = model_.selection;
+    TailInput tail;
+    if (selection.tail_block > 0 && !layer.heads.empty()) {
+      ValueMeans means(kSinks, selection.tail_block);
+      tail = {layer.queries(input.q_pre_rope), keys.to(at::kFloat), layer.gate(input.q_pre_rope),
+              means.update(input.v, layer.group_index), selection.tail_block};
+    }
     const DecodedRows got = attend_by_index(input, layer, keys, model_.plan.local,
-                                            kernel_rules(GetParam(), model_.selection.gates[place]), workspace);
+                                            kernel_rules(selection.rule, selection.gates[place]), tail, workspace);
     EXPECT_LT((got.out - expected).abs().max().item<double>(), 1e-4) << "layer " << index;
     ASSERT_EQ(got.far_tokens.size(0), layer.num_heads());
     for (int64_t head = 0; head < layer.num_heads(); ++head) {
@@ -118,8 +130,14 @@ TEST_P(FusedDecodeTest, KernelsAgreeWithTheTensorCode) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, FusedDecodeTest, testing::Values(SelectionRule::kTopP, SelectionRule::kTopK),
-                         [](const auto& rule) { return name_of(rule.param); });
+std::string name_of_test(const testing::TestParamInfo<std::tuple<SelectionRule, int64_t>>& test) {
+  return fmt::format("{}_{}", name_of(std::get<0>(test.param)), std::get<1>(test.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, FusedDecodeTest,
+                         testing::Combine(testing::Values(SelectionRule::kTopP, SelectionRule::kTopK),
+                                          testing::Values(0, 64)),
+                         name_of_test);
 
 TEST(KernelRules, KnowFixedNumbersAndTheGateOnly) {
   const std::vector<GateSettings> gates{{0.9, 64, 1024}};

@@ -1,0 +1,29 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <retrosparse_kernels/prefill_attention.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "model/planned_attention.h"
+#include "sparse/indexer.h"
+
+namespace retrosparse {
+
+/// Queries of a tile, counted from the sequence's first token, whatever chunks it comes in.
+inline constexpr int64_t kQueryTile = kernels::kPrefillQueryTile;
+
+/// Queries of one query tile, and their index scores.
+struct RowBlock {
+  int64_t first_query, num_queries;  ///< of the n
+  int64_t query_tile;                ///< the first query's tile is 0
+  at::Tensor scores;  ///< float32 [R, num_queries, far_end], far_end one past the last far key; -inf where not far
+};
+
+/// Visits those of n queries that have far keys, in order, in blocks, so that memory stays linear in the S keys.
+/// index_queries float32 [R, n, r]: LayerIndexer::queries; index_keys float32 [Kr, S, r]: LayerIndexer::keys, the last
+/// of them the last query's own.
+void for_each_row_block(const LayerIndexer& layer, const at::Tensor& index_queries, const at::Tensor& index_keys,
+                        LocalWindow local, const std::function<void(const RowBlock&)>& visit);
+
+}  // namespace retrosparse
