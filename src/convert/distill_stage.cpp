@@ -73,7 +73,8 @@ void run_distill(Workspace& workspace) {
   const fs::path folder = workspace.folder("distill");
   const ConvertedModel converted = read_calibrated_model(workspace, "calibrate");
   const SparseModel& sparse = converted.sparse;
-  const TeacherAnswers answers(folder / "teacher", recipe.distill.teacher_top_k, recipe.distill.label_rows);
+  const TeacherAnswers answers(folder / "teacher", recipe.distill.teacher_top_k,
+                               {recipe.distill.label_rows, recipe.distill.prompt_rows});
   ask_teacher(workspace, answers, sparse.plan.local);
   workspace.group().barrier();
 

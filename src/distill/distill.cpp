@@ -60,11 +60,11 @@ ModelWeights as_dtype(const ModelWeights& weights, at::ScalarType dtype) {
   return copy;
 }
 
-// KL(teacher || student) over the teacher's tokens, sum over the rows.
-at::Tensor loss_of(const at::Tensor& logits, const TeacherRows& teacher) {
+// KL(teacher || student) over the teacher's tokens, [n].
+at::Tensor kl_of_rows(const at::Tensor& logits, const TeacherRows& teacher) {
   const at::Tensor expected = at::log_softmax(teacher.logits, -1);
   const at::Tensor said = at::log_softmax(logits.gather(-1, teacher.ids), -1);
-  return (expected.exp() * (expected - said)).sum();
+  return (expected.exp() * (expected - said)).sum(-1);
 }
 
 }  // namespace
@@ -91,7 +91,8 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
                    {"learning_rate", options.learning_rate.peak},
                    {"warmup", options.learning_rate.warmup},
                    {"schedule", name_of(options.learning_rate.schedule)},
-                   {"label_rows", teacher.label_rows()},
+                   {"label_rows", teacher.rows().label_rows},
+                   {"prompt_rows", teacher.rows().prompt_rows},
                    {"weight_decay", options.adamw.weight_decay},
                    {"max_grad_norm", options.adamw.max_grad_norm}};
   std::vector<at::Tensor> parameters;
@@ -99,27 +100,33 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
     parameters.push_back(tensor);
   }
   AdamW optimizer(std::move(parameters), options.adamw);
-  // Every label row weighs the same, in whatever document it is: most tasks have few of them.
-  const double share = 1.0 / static_cast<double>(options.documents_per_step * teacher.label_rows());
+  // Every label row weighs the same, in whatever document it is: most tasks have few of them. So do prompt rows.
+  const auto share = [&](int64_t rows) { return 1.0 / static_cast<double>(options.documents_per_step * rows); };
   const auto learn = [&](const Sample& sample, int64_t document, std::array<double, 2>& sums) {
-    const LabelRows labels = distillation_rows(sample, sparse.plan.local, teacher.label_rows());
-    if (labels.rows.empty()) {
+    const DistillationRows learned = distillation_rows(sample, sparse.plan.local, teacher.rows());
+    const std::vector<int64_t>& positions = learned.rows.rows;
+    if (positions.empty()) {
       return;
     }
     const at::AutoGradMode with_gradients(true);
     const Model student(config, as_dtype(weights, options.compute_dtype));
-    TrainableSparseAttention attention(sparse, labels.first());
-    const at::IntArrayRef ids = at::IntArrayRef(sample.ids).slice(0, static_cast<size_t>(labels.rows.back() + 1));
+    TrainableSparseAttention attention(sparse, learned.sparse_from);
+    const at::IntArrayRef ids = at::IntArrayRef(sample.ids).slice(0, static_cast<size_t>(positions.back() + 1));
     const at::Tensor hidden = student.forward(ids, {.attention = &attention});
-    const at::Tensor rows = at::tensor(labels.rows, at::kLong).to(hidden.device());
-    const at::Tensor loss =
-        loss_of(student.logits(hidden.index_select(0, rows)), teacher.read(document, hidden.device()));
-    loss.mul(share).backward();
-    sums[0] += loss.item<double>();
-    sums[1] += static_cast<double>(labels.rows.size());
+    const at::Tensor rows = at::tensor(positions, at::kLong).to(hidden.device());
+    const at::Tensor kl = kl_of_rows(student.logits(hidden.index_select(0, rows)),
+                                     teacher.read(document, positions.size(), hidden.device()));
+    const at::Tensor of_labels = kl.slice(0, learned.num_prompt).sum();
+    at::Tensor loss = of_labels * share(teacher.rows().label_rows);
+    if (learned.num_prompt > 0) {
+      loss = loss + kl.slice(0, 0, learned.num_prompt).sum() * share(teacher.rows().prompt_rows);
+    }
+    loss.backward();
+    sums[0] += of_labels.item<double>();
+    sums[1] += static_cast<double>(positions.size()) - static_cast<double>(learned.num_prompt);
   };
   return loop.run(optimizer, data, group, [&](int64_t step) -> nlohmann::ordered_json {
-    std::array<double, 2> sums{};  // of the loss and of the rows
+    std::array<double, 2> sums{};  // of the label rows' KL, and of their number
     for (int64_t place = group.rank(); place < options.documents_per_step; place += group.world_size()) {
       learn(data.next(), step * options.documents_per_step + place, sums);
     }

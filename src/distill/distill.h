@@ -23,7 +23,8 @@ struct DistillOptions {
 
 /// Stage 2 of arXiv 2605.16928: the projections stay fixed, all weights of the model learn to say, with sparse
 /// attention, what the dense model says: KL over the teacher's likeliest tokens at each document's label rows, all of
-/// which weigh the same. AdamW. `weights` (float32) holds the start and receives the result;
+/// which weigh the same, plus that at prompt rows, where some are learned (the paper learns none); the loss that is
+/// told is that of the label rows. AdamW. `weights` (float32) holds the start and receives the result;
 /// `data` gives the documents that `teacher` was asked about, from the beginning.
 ///
 /// Writes into `folder`: metrics.jsonl {"step", "loss", ...} and state/, see TrainingLoop. Throws Error as that does.

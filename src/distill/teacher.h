@@ -10,9 +10,23 @@
 
 namespace retrosparse {
 
-/// The rows of a document that run sparse and are learned: the last `count` of those that predict label tokens, or of
-/// all where it has no labels; none that has no far keys yet. May be empty.
-LabelRows distillation_rows(const Sample& sample, LocalWindow local, int64_t count);
+/// How many rows of a document are learned, at the most.
+struct RowsToLearn {
+  int64_t label_rows = 300;
+  int64_t prompt_rows = 0;
+};
+
+/// Rows of a document that are learned, and the tokens that they should predict.
+struct DistillationRows {
+  LabelRows rows;           ///< in rising order
+  int64_t num_prompt = 0;   ///< of them come first and run as in prefill
+  int64_t sparse_from = 0;  ///< the first row that runs sparse; where none does, the number of tokens
+};
+
+/// The last label_rows of those rows that predict label tokens, or of all where a document has no labels: they run
+/// sparse. And prompt_rows of the rows before them, evenly spaced: what the windows of the local heads cost, a prompt
+/// shows at every row, while most tasks have few labels. No row that has no far keys yet. May be empty.
+DistillationRows distillation_rows(const Sample& sample, LocalWindow local, RowsToLearn counts);
 
 /// What the dense model finds likely at some rows.
 struct TeacherRows {
@@ -24,7 +38,7 @@ struct TeacherRows {
 /// the document comes. A document is known by its place in the run.
 class TeacherAnswers {
  public:
-  TeacherAnswers(std::filesystem::path folder, int64_t top_k, int64_t label_rows);
+  TeacherAnswers(std::filesystem::path folder, int64_t top_k, RowsToLearn rows);
 
   bool has(int64_t document) const;
 
@@ -32,16 +46,17 @@ class TeacherAnswers {
   void ask(const Model& teacher, int64_t document, const Sample& sample, LocalWindow local,
            int64_t prefill_chunk) const;
 
-  /// On `device`. Error: missing or damaged.
-  TeacherRows read(int64_t document, at::Device device) const;
+  /// On `device`. Error: missing, damaged, or not of num_rows rows.
+  TeacherRows read(int64_t document, size_t num_rows, at::Device device) const;
 
-  int64_t label_rows() const { return label_rows_; }
+  const RowsToLearn& rows() const { return rows_; }
 
  private:
   std::filesystem::path path_of(int64_t document) const;
 
   std::filesystem::path folder_;
-  int64_t top_k_, label_rows_;
+  int64_t top_k_;
+  RowsToLearn rows_;
 };
 
 }  // namespace retrosparse

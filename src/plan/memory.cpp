@@ -77,7 +77,7 @@ double weight_bytes(const ConversionPlan& plan) {
 }
 
 double scores_at_once(const ConversionPlan& plan) {
-  return plan.machine.is_cpu ? 0x1p20 : 0x1p24;  // scores_per_block in SparseAttention
+  return plan.machine.is_cpu ? 0x1p20 : 0x1p24;  // rows_at_a_time()
 }
 
 double local_block_rows(const ConversionPlan& plan) {

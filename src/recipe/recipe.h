@@ -93,6 +93,7 @@ struct Recipe {
     LearningRate learning_rate{3e-6, 200, Schedule::kConstant};
     int64_t documents_per_step = 8;
     int64_t label_rows = 300;
+    int64_t prompt_rows = 0;
     int64_t teacher_top_k = 10;
     double weight_decay = 0.01;
     double max_grad_norm = 1;

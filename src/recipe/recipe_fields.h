@@ -141,6 +141,10 @@ void visit(Fields& fields, Recipe& recipe) {
                   "of the learning rate after the warm-up: `constant` as in the paper");
     fields.value("documents_per_step", distill.documents_per_step, "on all processes together", at_least(1));
     fields.value("label_rows", distill.label_rows, "of a document, run sparse", at_least(1));
+    fields.value("prompt_rows", distill.prompt_rows,
+                 "of a document, learned besides as they run in prefill: short answers alone teach little; 0: none, as "
+                 "in the paper",
+                 at_least(0));
     fields.value("teacher_top_k", distill.teacher_top_k, "logits of the dense model that are learned", at_least(1));
     fields.value("weight_decay", distill.weight_decay, "of AdamW", Limits<double>{0, 10});
     fields.value("max_grad_norm", distill.max_grad_norm, "gradients are clipped to", kPositive);

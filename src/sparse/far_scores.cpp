@@ -11,12 +11,6 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// Scores at a time: a query tile's rows are taken in as many steps as that takes. As in SparseAttention, the CPU wants
-// few of them.
-int64_t scores_per_block(const at::Tensor& index_queries) {
-  return int64_t{1} << (index_queries.is_cpu() ? 20 : 24);
-}
-
 // Hides sinks and keys in the window. scores [R, rows, far_end] of queries at positions from first_row on, of which the
 // last has all keys before far_end beyond its window.
 void hide_near_keys(const at::Tensor& scores, LocalWindow local, int64_t first_row) {
@@ -34,11 +28,16 @@ void hide_near_keys(const at::Tensor& scores, LocalWindow local, int64_t first_r
 
 }  // namespace
 
+int64_t rows_at_a_time(const at::Tensor& q, int64_t num_heads, int64_t num_keys) {
+  const int64_t scores = int64_t{1} << (q.is_cpu() ? 20 : 24);
+  return std::max<int64_t>(scores / std::max<int64_t>(num_heads * num_keys, 1), 1);
+}
+
 void for_each_row_block(const LayerIndexer& layer, const at::Tensor& index_queries, const at::Tensor& index_keys,
                         LocalWindow local, const std::function<void(const RowBlock&)>& visit) {
   const int64_t num_heads = index_queries.size(0), num_keys = index_keys.size(1);
   const int64_t first = num_keys - index_queries.size(1);
-  const int64_t block = std::clamp<int64_t>(scores_per_block(index_queries) / (num_heads * num_keys), 1, kQueryTile);
+  const int64_t block = std::min(rows_at_a_time(index_queries, num_heads, num_keys), kQueryTile);
   for (int64_t row = first, rows = 0; row < num_keys; row += rows) {
     const int64_t tile_end = std::min((row / kQueryTile + 1) * kQueryTile, num_keys);
     rows = std::min(block, tile_end - row);

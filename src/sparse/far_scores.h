@@ -13,6 +13,11 @@ namespace retrosparse {
 /// Queries of a tile, counted from the sequence's first token, whatever chunks it comes in.
 inline constexpr int64_t kQueryTile = kernels::kPrefillQueryTile;
 
+/// How many rows with scores [num_heads, rows, num_keys] to take at a time, so that memory does not grow with their
+/// number: 1 or more. On the CPU few, so that the C library keeps their memory for the next ones instead of having it
+/// cleared by the system again.
+int64_t rows_at_a_time(const at::Tensor& q, int64_t num_heads, int64_t num_keys);
+
 /// Queries of one query tile, and their index scores.
 struct RowBlock {
   int64_t first_query, num_queries;  ///< of the n

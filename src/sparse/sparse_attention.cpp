@@ -19,12 +19,6 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// Scores of one block of rows, so that memory does not grow with the number of rows. On the CPU few enough that the C
-// library keeps their memory for the next block instead of having it cleared by the system again.
-int64_t scores_per_block(const at::Tensor& q) {
-  return int64_t{1} << (q.is_cpu() ? 20 : 24);
-}
-
 // The scaled scores of the retrieval heads' queries with all keys: float32 [R, n, S].
 at::Tensor exact_scores(const AttentionInput& input, const LayerIndexer& layer) {
   const at::Tensor queries = input.q.index_select(1, layer.head_index).transpose(0, 1).to(at::kFloat);
@@ -172,8 +166,7 @@ PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& in
 PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
                                                        const at::Tensor& lse_local) {
   const int64_t num_rows = input.q.size(0);
-  const int64_t block =
-      std::clamp<int64_t>(scores_per_block(input.q) / (lse_local.size(0) * input.k.size(0)), 1, num_rows);
+  const int64_t block = rows_at_a_time(input.q, lse_local.size(0), input.k.size(0));
   std::vector<at::Tensor> outs, lses;
   for (int64_t row = 0; row < num_rows; row += block) {
     const int64_t count = std::min(block, num_rows - row);

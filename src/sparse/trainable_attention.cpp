@@ -3,16 +3,20 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 
 #include "model/attend.h"
+#include "sparse/far_scores.h"
 
 namespace retrosparse {
 namespace {
@@ -46,6 +50,33 @@ TrainableSparseAttention::Choice TrainableSparseAttention::choose(const Attentio
                                                                   const at::Tensor& lse_local) const {
   const at::NoGradGuard no_grad;
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(rows.layer)];
+  const int64_t num_rows = rows.q.size(0), num_keys = rows.k.size(0), tail_block = model_.selection.tail_block;
+  const at::Tensor index_keys = layer.keys(k_pre_rope);
+  Choice choice{at::ones({layer.num_heads(), num_rows, num_keys}, rows.q.options().dtype(at::kBool)), {}};
+  if (tail_block > 0) {
+    const int64_t num_blocks = (num_keys - model_.plan.local.sink_tokens) / tail_block;
+    choice.tail.of_blocks = at::zeros({layer.num_heads(), num_rows, num_blocks}, lse_local.options());
+    choice.tail.lse = at::empty(lse_local.sizes(), lse_local.options());
+  }
+  const int64_t at_a_time = rows_at_a_time(rows.q, layer.num_heads(), num_keys);
+  for (int64_t row = 0; row < num_rows; row += at_a_time) {
+    const int64_t count = std::min(at_a_time, num_rows - row);
+    const AttentionInput some = rows.rows(row, count);
+    const int64_t keys_seen = some.k.size(0);
+    const Choice part = choose_block(some, index_keys.narrow(1, 0, keys_seen), lse_local.narrow(1, row, count));
+    choice.hidden.narrow(1, row, count).narrow(2, 0, keys_seen).copy_(part.hidden);
+    if (tail_block > 0) {
+      choice.tail.of_blocks.narrow(1, row, count).narrow(2, 0, part.tail.of_blocks.size(2)).copy_(part.tail.of_blocks);
+      choice.tail.lse.narrow(1, row, count).copy_(part.tail.lse);
+    }
+  }
+  return choice;
+}
+
+TrainableSparseAttention::Choice TrainableSparseAttention::choose_block(const AttentionInput& rows,
+                                                                        const at::Tensor& index_keys,
+                                                                        const at::Tensor& lse_local) const {
+  const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(rows.layer)];
   const LocalWindow local = model_.plan.local;
   const int64_t num_keys = rows.k.size(0);
   const at::Tensor key = at::arange(num_keys, layer.head_index.options()).unsqueeze(0);
@@ -53,19 +84,14 @@ TrainableSparseAttention::Choice TrainableSparseAttention::choose(const Attentio
   const at::Tensor future = key.gt(query);
   SelectionInput selection;
   selection.far = key.ge(local.sink_tokens).logical_and(key.le(query - local.window));
-  selection.scores = layer.scores(layer.queries(rows.q_pre_rope), layer.keys(k_pre_rope))
-                         .masked_fill(future.unsqueeze(0), kMinusInfinity);
+  selection.scores =
+      layer.scores(layer.queries(rows.q_pre_rope), index_keys).masked_fill_(future.unsqueeze(0), kMinusInfinity);
   selection.lse_local = lse_local;
   selection.gate = layer.gate(rows.q_pre_rope);
   const PickedTokens picked =
       select_tokens(selection, model_.selection.rule, model_.selection.gates[static_cast<size_t>(rows.layer)]);
-  const at::Tensor meant =
-      at::arange(picked.positions.size(-1), picked.counts.options()).lt(picked.counts.unsqueeze(-1));
-  // What is not meant points at position 0; adding up keeps it from erasing a pick there.
-  const at::Tensor hits = at::zeros(selection.scores.sizes(), selection.scores.options())
-                              .scatter_add_(-1, picked.positions, meant.to(selection.scores.scalar_type()));
-  const at::Tensor near = selection.far.logical_or(future).logical_not();
-  Choice choice{hits.gt(0).logical_or_(near.unsqueeze(0)).logical_not_(), {}};
+  const at::Tensor near = selection.far.logical_or(future).logical_not_();
+  Choice choice{picked_keys(picked, num_keys).logical_or_(near.unsqueeze(0)).logical_not_(), {}};
   if (const int64_t block = model_.selection.tail_block; block > 0) {
     choice.tail = tail_shares(selection, picked, (num_keys - local.sink_tokens) / block, local.sink_tokens, block);
   }

@@ -49,7 +49,7 @@ class DistillTest : public testing::Test {
   SparseModel sparse_;
   RandomTokens source_{64, 1};
   DistillOptions options_{.steps = 12, .documents_per_step = 2, .learning_rate = {2e-3, 2}, .save_every = 5};
-  TeacherAnswers answers_{folder_.path() / "teacher", 10, 16};
+  TeacherAnswers answers_{folder_.path() / "teacher", 10, {16, 8}};
 };
 
 TEST_F(DistillTest, TheLossFallsAndEveryWeightMoves) {
@@ -99,25 +99,50 @@ TEST(DistillationRows, AreTheLastLabelsThatHaveFarKeys) {
   const LocalWindow local{2, 8};
   Sample sample{std::vector<int64_t>(30), {0}, {}};
   std::iota(sample.ids.begin(), sample.ids.end(), 100);
-  const LabelRows text = distillation_rows(sample, local, 5);
-  EXPECT_EQ(text.rows, (std::vector<int64_t>{24, 25, 26, 27, 28}));
-  EXPECT_EQ(text.targets, (std::vector<int64_t>{125, 126, 127, 128, 129}));
-  EXPECT_EQ(distillation_rows(sample, local, 100).rows.front(), 10);
+  const auto rows = [&](int64_t label_rows) {
+    const DistillationRows learned = distillation_rows(sample, local, {label_rows, 0});
+    EXPECT_EQ(learned.num_prompt, 0);
+    EXPECT_EQ(learned.sparse_from, learned.rows.rows.empty() ? 30 : learned.rows.rows.front());
+    return learned.rows;
+  };
+  EXPECT_EQ(rows(5).rows, (std::vector<int64_t>{24, 25, 26, 27, 28}));
+  EXPECT_EQ(rows(5).targets, (std::vector<int64_t>{125, 126, 127, 128, 129}));
+  EXPECT_EQ(rows(100).rows.front(), 10);
   sample.labels = {{5, 7}, {12, 14}, {20, 21}};
-  EXPECT_EQ(distillation_rows(sample, local, 100).rows, (std::vector<int64_t>{11, 12, 19}));
-  EXPECT_EQ(distillation_rows(sample, local, 2).rows, (std::vector<int64_t>{12, 19}));
+  EXPECT_EQ(rows(100).rows, (std::vector<int64_t>{11, 12, 19}));
+  EXPECT_EQ(rows(2).rows, (std::vector<int64_t>{12, 19}));
   sample.labels = {{5, 7}};
-  EXPECT_TRUE(distillation_rows(sample, local, 2).rows.empty());
+  EXPECT_TRUE(rows(2).rows.empty());
+}
+
+TEST(DistillationRows, ThoseOfThePromptAreSpacedEvenlyBeforeTheLabels) {
+  const LocalWindow local{2, 8};
+  Sample sample{std::vector<int64_t>(30), {0}, {{26, 28}}};
+  std::iota(sample.ids.begin(), sample.ids.end(), 100);
+  const DistillationRows some = distillation_rows(sample, local, {100, 5});
+  EXPECT_EQ(some.rows.rows, (std::vector<int64_t>{10, 13, 16, 19, 22, 25, 26}));
+  EXPECT_EQ(some.rows.targets, (std::vector<int64_t>{111, 114, 117, 120, 123, 126, 127}));
+  EXPECT_EQ(some.num_prompt, 5);
+  EXPECT_EQ(some.sparse_from, 25);
+  const DistillationRows all = distillation_rows(sample, local, {1, 100});
+  EXPECT_EQ(all.rows.rows.size(), 17U);  // 10 to 26
+  EXPECT_EQ(all.num_prompt, 16);
+  EXPECT_EQ(all.sparse_from, 26);
+  sample.labels = {{5, 7}};  // has no far keys
+  const DistillationRows prompt = distillation_rows(sample, local, {100, 4});
+  EXPECT_EQ(prompt.rows.rows, (std::vector<int64_t>{10, 14, 19, 24}));
+  EXPECT_EQ(prompt.sparse_from, 30);
 }
 
 TEST_F(DistillTest, TheTeachersAnswersAreTheDenseModels) {
   const Sample sample = source_.sample(3);
-  const LabelRows rows = distillation_rows(sample, tiny_.plan.local, 16);
+  const LabelRows rows = distillation_rows(sample, tiny_.plan.local, answers_.rows()).rows;
   const at::NoGradGuard no_grad;
   const at::Tensor logits = tiny_.model.logits(tiny_.model.forward(sample.ids));
-  const TeacherRows said = answers_.read(3, at::kCPU);
-  ASSERT_EQ(said.ids.sizes(), (at::IntArrayRef{16, 10}));
-  for (int64_t i = 0; i < 16; ++i) {
+  const TeacherRows said = answers_.read(3, 24, at::kCPU);
+  ASSERT_EQ(said.ids.sizes(), (at::IntArrayRef{24, 10}));
+  EXPECT_THROW(answers_.read(3, 23, at::kCPU), Error);
+  for (int64_t i = 0; i < 24; ++i) {
     const at::Tensor row = logits[rows.rows[static_cast<size_t>(i)]];
     EXPECT_LT((row.index_select(0, said.ids[i]) - said.logits[i]).abs().max().item<double>(), 1e-4);
     EXPECT_NEAR(row.max().item<double>(), said.logits[i][0].item<double>(), 1e-4);
