@@ -72,7 +72,7 @@ void play(const std::string& scenario, at::Device device) {
   ProcessGroup::Timeouts timeouts{.connect = seconds(60), .collective = seconds(60)};
   if (scenario == "someone-is-missing") {
     timeouts.connect = seconds(2);
-  } else if (scenario == "rank-1-is-late") {
+  } else if (scenario == "rank-1-is-late" || scenario == "rank-0-works-alone") {
     timeouts.collective = seconds(2);
   } else if (scenario == "first-start-fails" && std::string(std::getenv("TORCHELASTIC_RESTART_COUNT")) == "0") {
     throw Error("this process fails at its first start");
@@ -83,6 +83,14 @@ void play(const std::string& scenario, at::Device device) {
   }
   if (scenario == "rank-1-is-late" && group.rank() == 1) {
     std::this_thread::sleep_for(seconds(4));
+  }
+  if (scenario == "rank-0-works-alone") {
+    for (int time = 0; time < 2; ++time) {
+      if (group.is_main()) {
+        std::this_thread::sleep_for(seconds(3));
+      }
+      group.wait_for_main();
+    }
   }
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf, at::kLong}) {
     play_collectives(group, dtype);

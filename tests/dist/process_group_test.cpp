@@ -128,6 +128,12 @@ TEST(ProcessGroup, AProcessThatIsLateIsAnErrorInTheOthers) {
   EXPECT_NE(results[0].output.find("all_reduce_sum failed on rank 0 of 2"), std::string::npos) << results[0].output;
 }
 
+TEST(ProcessGroup, WaitsForRankZeroLongerThanForACollective) {
+  for (const auto& result : run(3, 3, "rank-0-works-alone")) {
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+  }
+}
+
 TEST(ProcessGroup, AskingForAGpuThatIsNotThereIsAnError) {
   const auto gpus = static_cast<int>(torch::cuda::device_count());
   const std::string device = "cuda:" + std::to_string(gpus);
