@@ -78,7 +78,7 @@ struct Recipe {
   struct Calibrate {
     bool enabled = true;
     std::vector<std::string> tasks{"niah1", "niah8", "niah32", "mq", "mv", "kv", "vt", "copy", "nll"};
-    int64_t samples = 1;
+    int64_t samples = 4;
     int64_t rows_per_sample = 128;
     double kl_target = 3e-3;
     std::vector<double> p{0.5, 0.7, 0.8, 0.9, 0.95};
