@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/options.h"
 #include "cli/output.h"
 #include "convert/artifacts.h"
 #include "convert/pipeline.h"
@@ -153,7 +154,8 @@ void add_stages(CLI::App& app) {
     if (stage.name == "export") {
       CLI::Option* to =
           command.add_option("--to", arguments->to, "write the model there instead of to model/ in --out")
-              ->type_name("DIR");
+              ->type_name("DIR")
+              ->check(not_empty());
       command.add_flag("--overwrite", arguments->overwrite, "let --to replace an earlier export")->needs(to);
     }
   }

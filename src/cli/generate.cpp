@@ -1,11 +1,16 @@
 #include "model/generate.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -64,12 +69,40 @@ void warn_of_length(const ModelConfig& config, int64_t prompt_length, int64_t ma
 }
 
 // Generation ends where transformers ends it: generation_config.json decides where there is one, else config.json.
+// Of generation_config.json, what changes what transformers generates greedily.
+void warn_of_what_is_not_applied(const JsonObject& json) {
+  static const std::map<std::string, nlohmann::json> neutral = {
+      {"repetition_penalty", 1.0}, {"encoder_repetition_penalty", 1.0},
+      {"guidance_scale", 1.0},     {"num_beams", 1},
+      {"no_repeat_ngram_size", 0}, {"min_length", 0},
+      {"min_new_tokens", 0}};
+  std::vector<std::string> keys = {
+      "bad_words_ids",       "suppress_tokens",     "begin_suppress_tokens",           "sequence_bias",
+      "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty"};
+  for (const auto& [key, value] : neutral) {
+    if (json.has(key) && json.raw()[key] != value) {
+      keys.push_back(key);
+    }
+  }
+  std::vector<std::string> ignored;
+  for (const std::string& key : keys) {
+    if (json.has(key)) {
+      ignored.push_back(fmt::format("{}: {}", key, json.raw()[key].dump()));
+    }
+  }
+  if (!ignored.empty()) {
+    log_warning("generation_config.json: not applied, so that transformers may generate something else: {}",
+                fmt::join(ignored, ", "));
+  }
+}
+
 std::vector<int64_t> stop_ids(const std::filesystem::path& folder, const ModelConfig& config) {
   const std::filesystem::path path = folder / "generation_config.json";
   if (!std::filesystem::exists(path)) {
     return config.eos_token_ids;
   }
   const JsonObject json = JsonObject::read(path);
+  warn_of_what_is_not_applied(json);
   if (!json.has("eos_token_id")) {
     return {};
   }
@@ -134,14 +167,15 @@ void add_sampling_options(CLI::App& command, GenerateArguments& arguments) {
       ->capture_default_str()
       ->type_name("N")
       ->check(between<int64_t>(0, kMostTokens));
-  command.add_option("--temperature", arguments.sampling.temperature, "0 is greedy")
-      ->type_name("X")
-      ->capture_default_str()
-      ->check(between(0.0, 1000.0));
+  CLI::Option* temperature = command.add_option("--temperature", arguments.sampling.temperature, "0 is greedy")
+                                 ->type_name("X")
+                                 ->capture_default_str()
+                                 ->check(between(0.0, 1000.0));
   command
       .add_option("--top-p", arguments.sampling.top_p, "sample from the likeliest tokens that hold this probability")
       ->type_name("P")
       ->capture_default_str()
+      ->needs(temperature)
       ->check(between(1e-9, 1.0));
   command.add_option("--seed", arguments.sampling.seed, "of the sampling")
       ->type_name("N")
@@ -163,12 +197,14 @@ void add_generate(CLI::App& app) {
   add_prompt_options(command, arguments->prompt);
   add_sampling_options(command, *arguments);
   command.add_option("--logits", arguments->logits, "write the prompt's logits: tensor 'logits', float32 [T, vocab]")
-      ->type_name("FILE.safetensors");
+      ->type_name("FILE.safetensors")
+      ->check(not_empty());
   command.add_option("--prefill-chunk", arguments->prefill_chunk, "prompt tokens in one forward pass")
       ->capture_default_str()
       ->type_name("N")
       ->check(between<int64_t>(1, kMostTokens));
-  command.add_flag("--ids", arguments->ids, "print token ids instead of text");
+  command.add_flag("--ids", arguments->ids,
+                   "print token ids instead of text; in both the end-of-sequence token is left out");
   add_attention_options(command, arguments->attention);
   add_device_options(command, arguments->device);
   add_json_option(command, arguments->json);

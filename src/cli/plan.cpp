@@ -139,7 +139,9 @@ void add_plan(CLI::App& app) {
       ->capture_default_str();
   add_sparse_options(command, arguments->sparse);
   add_dtype_option(command, arguments->dtype, "what config.json says; with --recipe what convert takes");
-  command.add_option("--gpu", arguments->gpu, "only this one, and times for every length")->type_name("NAME");
+  command.add_option("--gpu", arguments->gpu, "only this one, and times for every length")
+      ->type_name("NAME")
+      ->check(not_empty());
   add_conversion_options(command, arguments->conversion);
   add_json_option(command, arguments->json);
 }

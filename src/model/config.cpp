@@ -55,17 +55,29 @@ std::string with_output_head(const JsonObject& json, const std::string& architec
   return headed;
 }
 
+// transformers goes by model_type, so that a family by the architecture alone could be another one.
+void check_model_type(const JsonObject& json, const std::string& architecture, const Family& family) {
+  const auto model_type = json.get_or<std::string>("model_type", "");
+  const bool is_converted = architecture.starts_with(kConvertedPrefix);
+  if (!model_type.empty() && !is_converted && model_type != family.model_type) {
+    throw json.error("model_type", fmt::format("contradicts 'architectures', {}", architecture))
+        .expected(family.model_type)
+        .found(model_type);
+  }
+}
+
 const Family& family_of(const JsonObject& json, std::string& architecture) {
   const auto architectures = json.get_or<std::vector<std::string>>("architectures", {});
   for (const std::string& name : architectures) {
     architecture = with_output_head(json, name);
     if (const Family* family = Family::of_architecture(architecture)) {
+      check_model_type(json, architecture, *family);
       return *family;
     }
   }
-  const auto model_type = architectures.empty() ? json.get_or<std::string>("model_type", "") : "";
+  const auto model_type = json.get_or<std::string>("model_type", "");
   for (const Family& family : Family::all()) {
-    if (family.model_type == model_type) {
+    if (architectures.empty() && family.model_type == model_type) {
       architecture = family.architectures.front();
       return family;
     }

@@ -104,6 +104,24 @@ TEST(ModelConfig, RefusesWhatItDoesNotRunAndSaysWhy) {
   EXPECT_EQ(answer_to("sliding_window", 512), "");  // use_sliding_window is false
 }
 
+TEST(ModelConfig, TheModelTypeMustNotContradictTheArchitecture) {
+  nlohmann::json config = tiny_config();
+  const auto architecture = config["architectures"][0].get<std::string>();
+  const Family& family = *Family::of_architecture(architecture);
+  EXPECT_EQ(answer_to("model_type", family.model_type), "");
+  for (const char* other : {"mistral", "qwen3_moe", "gemma"}) {
+    const std::string error = answer_to("model_type", other);
+    EXPECT_NE(error.find(fmt::format("key 'model_type': contradicts 'architectures', {}: expected {}, found {}",
+                                     architecture, family.model_type, other)),
+              std::string::npos)
+        << error;
+  }
+  EXPECT_NE(answer_to("model_type", 4).find("key 'model_type'"), std::string::npos);
+  config["model_type"] = "retrosparse_" + family.name;
+  config["architectures"] = {kConvertedPrefix + architecture};
+  EXPECT_EQ(answer_to(config), "");
+}
+
 TEST(ModelConfig, AWindowIsForTheLayersThatTheFamilySays) {
   const auto answer = [](const char* architecture, const nlohmann::json& changes) {
     nlohmann::json config = tiny_config();

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from cli_checks import PROMPT, USAGE, fails, model  # noqa: F401 (a fixture)
 from conftest import BUILD, NANO, ROOT, write_ids
@@ -110,6 +111,29 @@ def test_generation_config_decides_where_to_stop(retrosparse, model):
     assert json.loads(retrosparse(*command, "--ignore-eos").stdout)["ids"] == ids
 
 
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_stops_where_transformers_stops(file, retrosparse, model):
+    """The end-of-sequence token itself is left out."""
+    prompt = json.loads(retrosparse("tokenize", "--model", model, "--json", PROMPT).stdout)["ids"]
+    command = ["generate", "--model", model, "--prompt", PROMPT, "--max-new-tokens", "12", "--json"]
+    free = json.loads(retrosparse(*command, "--ignore-eos").stdout)["ids"]
+    stops = [4095, free[5]]
+    settings = json.loads((model / file).read_text()) if (model / file).exists() else {}
+    (model / file).write_text(json.dumps(dict(settings, eos_token_id=stops)))
+    theirs = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).generate(
+        torch.tensor([prompt]), max_new_tokens=12, do_sample=False, pad_token_id=0)[0][len(prompt):].tolist()
+    assert theirs[-1] == free[5]
+    assert json.loads(retrosparse(*command).stdout)["ids"] == theirs[:-1]
+
+
+def test_generation_settings_that_are_not_applied(retrosparse, model):
+    settings = {"repetition_penalty": 1.1, "no_repeat_ngram_size": 0, "temperature": 0.7, "eos_token_id": 4095}
+    (model / "generation_config.json").write_text(json.dumps(settings))
+    warning = retrosparse("generate", "--model", model, "--prompt", PROMPT, "--max-new-tokens", "1").stderr
+    assert "not applied" in warning and warning.count("repetition_penalty: 1.1") == 1
+    assert "no_repeat_ngram_size" not in warning and "temperature" not in warning
+
+
 def test_logits_do_not_depend_on_chunks(retrosparse, tmp_path):
     ids = write_ids(tmp_path / "ids.json", [(37 * i * i) % 4096 for i in range(700)])
     logits = {}
@@ -190,9 +214,12 @@ def test_nothing_decodes_to_nothing(retrosparse):
     (["generate", "--model", NANO, "--prompt", "a", "--window", "9", "--dense-heads", "6.0"], "layers go from 0 to 5"),
     (["generate", "--model", NANO, "--prompt", "a", "--window", "0"], "--window"),
     (["generate", "--model", NANO, "--prompt", "a", "--quiet", "--verbose"], "verbose"),
+    (["generate", "--model", NANO, "--prompt", "a", "--logits", ""], "--logits: an empty name"),
+    (["generate", "--model", NANO, "--prompt", "a", "--top-p", "0.5"], "--temperature"),
     (["tokenize", "--model", NANO, "text", "--file", "f"], "exclude each other"),
     (["plan", NANO, "--lengths", "4q"], "'4q'"),
     (["plan", NANO, "--gpu", "H2O0"], "did you mean 'H200'"),
+    (["plan", NANO, "--gpu", ""], "--gpu: an empty name"),
     (["plan", NANO, "--retrieval-share", "1.5"], "--retrieval-share"),
 ])
 def test_wrong_usage(retrosparse, arguments, says):
