@@ -41,7 +41,7 @@ def test_error_of_bfloat16(name, num_tokens, retrosparse, tmp_path):
 
 @pytest.mark.parametrize("name", [*CONFIGS, "llama-head-dim-20"])
 def test_random_model(name, retrosparse, tmp_path):
-    """Mean errors in bfloat16: there a token of an expert model goes to another expert now and then."""
+    """With experts only mean errors in bfloat16: there a token goes to another expert now and then."""
     model = random_model(name, **({"head_dim": 20} if name == "llama-head-dim-20" else {}))
     model.save_pretrained(tmp_path / "model")
     ids = torch.randint(0, 199, (300,))
@@ -55,5 +55,8 @@ def test_random_model(name, retrosparse, tmp_path):
                     dtype, "--prompt-ids", prompt, "--logits", out)
         return (load_file(out)["logits"] - exact).abs()
 
-    assert our_error("bfloat16").mean() <= 2 * theirs.mean()
+    ours = our_error("bfloat16")
+    assert ours.mean() <= 2 * theirs.mean()
+    if "moe" not in name:
+        assert ours.max() <= 2 * theirs.max()
     assert our_error("float32").max() <= 1e-4 * exact.abs().max()

@@ -245,11 +245,11 @@ def test_trained_model(name, retrosparse, tmp_path):
 
 
 @torch.no_grad()
-def check_greedy(retrosparse, folder, model, ids, pad_token_id, tmp_path):
+def check_greedy(retrosparse, folder, model, ids, pad_token_id, tmp_path, *options):
     theirs = model.generate(ids[None], attention_mask=torch.ones_like(ids)[None], max_new_tokens=64, do_sample=False,
                             eos_token_id=-1, pad_token_id=pad_token_id)[0, len(ids):]
     process = retrosparse("generate", "--model", folder, "--device", "cpu", "--ids", "--ignore-eos",
-                          "--prompt-ids", write_ids(tmp_path / "ids.json", ids), "--max-new-tokens", 64)
+                          "--prompt-ids", write_ids(tmp_path / "ids.json", ids), "--max-new-tokens", 64, *options)
     assert list(map(int, process.stdout.split())) == theirs.tolist()
 
 
@@ -261,10 +261,10 @@ def test_greedy_generation(name, retrosparse, tmp_path):
     check_greedy(retrosparse, folder, model, ids, 3, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["llama-llama3-rope", "llama-yarn-untruncated", "mistral-odd-heads", "qwen2-tied-yarn",
-                                  "qwen3-biases", "qwen3_moe", "qwen3_moe-mixed-layers"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_greedy_generation_of_a_random_model(name, retrosparse, tmp_path):
+    """Behind a prompt that is prefilled in chunks."""
     model = random_model(name)
     model.save_pretrained(tmp_path / "model")
     ids = torch.randint(1, 199, (37,), generator=torch.Generator().manual_seed(3))
-    check_greedy(retrosparse, tmp_path / "model", model, ids, 0, tmp_path)
+    check_greedy(retrosparse, tmp_path / "model", model, ids, 0, tmp_path, "--prefill-chunk", 16)
