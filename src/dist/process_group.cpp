@@ -11,7 +11,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #ifdef RETROSPARSE_WITH_CUDA
@@ -26,7 +25,6 @@ namespace retrosparse::dist {
 namespace {
 
 constexpr std::chrono::seconds kGoodbyeTimeout(60);
-constexpr std::chrono::milliseconds kPollInterval(200);
 
 /// The first line of a message of c10d or Gloo, without the place in their sources that Gloo begins it with.
 std::string reason(std::string_view message) {
@@ -80,7 +78,6 @@ struct ProcessGroup::State {
   at::Device device = at::kCPU;
   std::optional<Rendezvous> rendezvous;  ///< nothing in a process on its own
   c10::intrusive_ptr<c10d::Backend> backend;
-  int64_t times_waited_for_main = 0;
 
   ~State() {
     if (backend == nullptr) {
@@ -214,16 +211,7 @@ void ProcessGroup::wait_for_main() const {
   if (state_->is_alone()) {
     return;
   }
-  const std::string key = fmt::format("main_has_arrived/{}", state_->times_waited_for_main++);
-  together(state_->launch, "waiting for rank 0", [&] {
-    const auto& store = state_->rendezvous->store();
-    if (is_main()) {
-      store->set(key, std::vector<uint8_t>{1});
-    }
-    while (!store->check({key})) {
-      std::this_thread::sleep_for(kPollInterval);
-    }
-  });
+  together(state_->launch, "waiting for rank 0", [&] { state_->rendezvous->wait_for_main(); });
 }
 
 }  // namespace retrosparse::dist

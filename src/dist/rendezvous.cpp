@@ -7,12 +7,15 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
 
 namespace retrosparse::dist {
 namespace {
+
+constexpr std::chrono::milliseconds kPollInterval(200);
 
 /// One key per process: "joined/0", "joined/1", ...
 std::vector<std::string> keys(const char* state, const Launch& launch) {
@@ -92,6 +95,17 @@ Rendezvous::Rendezvous(const Launch& launch, std::chrono::milliseconds timeout) 
         .expected(
             fmt::format("{} processes within {} s", launch.world_size, std::chrono::duration<double>(timeout).count()))
         .found(describe_missing(*store_, joined));
+  }
+}
+
+void Rendezvous::wait_for_main() {
+  const QuietC10d quiet;
+  const std::string key = fmt::format("main_has_arrived/{}", times_waited_for_main_++);
+  if (launch_.rank == 0) {
+    store_->set(key, std::vector<uint8_t>{1});
+  }
+  while (!store_->check({key})) {
+    std::this_thread::sleep_for(kPollInterval);
   }
 }
 
