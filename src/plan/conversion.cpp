@@ -169,7 +169,8 @@ StageCost plan_distill(const ConversionPlan& plan) {
   Moment graph = graph_memory(plan, context(plan), rows);
   graph.add("weights once more in the dtype of the pass", plan.element_size < 4 ? weight_bytes(plan) : 0);
   stage.may_peak_at(graph.add(optimizer));
-  Moment choosing = selection_memory(plan, rows, scores_at_once(plan), plan.recipe.selection.rule == SelectionRule::kPaper);
+  Moment choosing =
+      selection_memory(plan, rows, scores_at_once(plan), plan.recipe.selection.rule == SelectionRule::kPaper);
   // The graph of the layers before, when the fullest layer, at the latest the last one, chooses.
   Moment kept = graph_memory(plan, context(plan), rows);
   kept.terms.pop_back();  // no gradients are on their way yet
