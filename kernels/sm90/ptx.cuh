@@ -113,26 +113,6 @@ __device__ inline void allow_next_launch() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-/// Counters in global memory that blocks wait on. What a thread wrote before (or others, before a barrier of the block)
-/// is visible to a thread that acquires the counter afterwards (and to others, after a barrier).
-__device__ inline void add_released(int32_t* counter, int32_t value) {
-  asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
-}
-__device__ inline void store_released(int32_t* counter, int32_t value) {
-  asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
-}
-/// Acquires and releases; returns the value before.
-__device__ inline int32_t add_acquired_released(int32_t* counter, int32_t value) {
-  int32_t before;
-  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(value) : "memory");
-  return before;
-}
-__device__ inline int32_t load_acquired(const int32_t* counter) {
-  int32_t value;
-  asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
-  return value;
-}
-
 /// 2^x by the special-function unit, relative error below 2^-22; 2^-inf is 0.
 __device__ inline float exp2_approximate(float x) {
   float result;

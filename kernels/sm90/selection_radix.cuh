@@ -10,15 +10,6 @@ static_assert(kPickWarps <= 32, "a lane for each warp's value");
 inline constexpr int kDigitBits = 10;
 inline constexpr int kRadixDigits = 1 << kDigitBits;
 
-/// By the whole block: until `counter` has reached `count`, and what was written before that is visible.
-__device__ inline void wait_for_counter(const int32_t* counter, int32_t count) {
-  if (threadIdx.x == 0) {
-    while (load_acquired(counter) < count) {
-    }
-  }
-  __syncthreads();
-}
-
 /// Sums and maxima over the threads of a block. Every one of a kernel takes the next of two buffers, so that
 /// one barrier each is enough.
 class BlockScan {

@@ -82,7 +82,7 @@ TEST(DecodeAttention, StepsAgreeWithTheFormulaAndWithOneCall) {
       const DecodeOutput whole = decode_attention(problem.input, kPlan, &selected, workspace);
       const SparseDecodeOutput step = sparse_decode(problem.input, problem.selection, kPlan, workspace);
       EXPECT_TRUE(step.selected.counts.equal(selected.counts));
-      EXPECT_TRUE(step.selected.far_mass.equal(selected.far_mass));
+      EXPECT_TRUE(step.attention.o.equal(output.o)) << "the step is not what its parts are";
       EXPECT_GT(selected.counts[0].sum().item<int64_t>(), 0);
       EXPECT_EQ(selected.counts[1].sum().item<int64_t>(), 0);
       EXPECT_TRUE((selected.far_mass[1] == 0).all().item<bool>());
@@ -96,53 +96,6 @@ TEST(DecodeAttention, StepsAgreeWithTheFormulaAndWithOneCall) {
           EXPECT_LE(norm_error(found->o[b], expected.o), kBfloat16Error);
           EXPECT_LE(norm_error(found->lse[b].transpose(0, 1), expected.lse), 1e-4);
         }
-      }
-    }
-  }
-}
-
-/// Keys enough that every kernel of the step has many blocks, lengths that leave some of them nothing.
-TEST(DecodeAttention, LongStepsAgreeWithTheirPartsAndRerunsWithEachOther) {
-  for (const at::Device& device : devices()) {
-    if (!device.is_cuda()) {
-      continue;
-    }
-    for (const int64_t head_dim : {64, 128}) {
-      at::manual_seed(12);
-      constexpr int64_t kLong = 100'000;
-      const auto bfloat16 = [&](at::IntArrayRef sizes) {
-        return at::randn(sizes, at::TensorOptions().device(device).dtype(at::kBFloat16));
-      };
-      Problem problem(device);
-      problem.input.q = bfloat16({3, kQueryTokens, 4, head_dim});
-      problem.input.k = bfloat16({3, kLong, 2, head_dim});
-      problem.input.v = bfloat16({3, kLong, 2, head_dim});
-      problem.input.key_counts = at::tensor({kLong, int64_t{40'001}, int64_t{2}}, at::kInt).to(device);
-      problem.input.max_keys = kLong;
-      problem.selection.queries = at::randn({3, kQueryTokens, 2, 16}).to(device);
-      problem.selection.gates = at::randn({3, kQueryTokens, 2}).to(device);
-      problem.selection.keys = bfloat16({3, 2, kLong, 16});
-      problem.selection.rules = {{0.9f, 64, 1024}, {0.99f, 0, 4000}};
-      DecodeWorkspace workspace;
-      DecodeOutput output = decode_resident(problem.input, kPlan, workspace);
-      const SelectedKeys selected = decode_selection(problem.selection, problem.input, kPlan, output.lse, workspace);
-      decode_selected(problem.input, kPlan, selected, output, workspace);
-      at::Tensor first;
-      for (int run = 0; run < 20; ++run) {
-        const SparseDecodeOutput step = sparse_decode(problem.input, problem.selection, kPlan, workspace);
-        ASSERT_TRUE(step.selected.counts.equal(selected.counts));
-        for (int64_t b = 0; b < 3; ++b) {
-          for (int64_t r = 0; r < 2; ++r) {
-            const int64_t count = selected.counts[b][1][r].item<int64_t>();
-            ASSERT_TRUE(step.selected.positions[b][1][r]
-                            .narrow(0, 0, count)
-                            .equal(selected.positions[b][1][r].narrow(0, 0, count)));
-          }
-        }
-        EXPECT_LE(norm_error(step.attention.o, output.o), kBfloat16Error);
-        EXPECT_LE(norm_error(step.attention.lse, output.lse), 1e-5);
-        first = run == 0 ? step.attention.o : first;
-        ASSERT_TRUE(step.attention.o.equal(first)) << "rerun " << run;
       }
     }
   }
