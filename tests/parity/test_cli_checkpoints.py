@@ -140,6 +140,7 @@ def test_broken_index(retrosparse, model, text):
     ({"vocab_size": 0}, "vocab_size"),
     ({"rms_norm_eps": 0}, "rms_norm_eps"),
     ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
+    ({"model_type": "mistral"}, "contradicts 'architectures', LlamaForCausalLM: expected llama, found mistral"),
     ({"architectures": ..., "model_type": "gemma"}, "'model_type': unsupported architecture"),
     ({"architectures": None, "model_type": "gemma"}, "found gemma"),
     ({"architectures": ["Qwen3Model"], "tie_word_embeddings": False}, "no output head"),
@@ -159,7 +160,8 @@ def test_broken_config(retrosparse, model, changes, says):
 
 
 def test_a_window_of_the_models_own_is_refused(retrosparse, model):
-    edit_json(model / "config.json", architectures=["MistralForCausalLM"], sliding_window=4096)
+    edit_json(model / "config.json", architectures=["MistralForCausalLM"], model_type="mistral",
+              sliding_window=4096)
     fails(retrosparse, "inspect", model, says=["sliding_window", "4096"])
 
 
