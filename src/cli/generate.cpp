@@ -68,7 +68,6 @@ void warn_of_length(const ModelConfig& config, int64_t prompt_length, int64_t ma
   }
 }
 
-// Generation ends where transformers ends it: generation_config.json decides where there is one, else config.json.
 // Of generation_config.json, what changes what transformers generates greedily.
 void warn_of_what_is_not_applied(const JsonObject& json) {
   static const std::map<std::string, nlohmann::json> neutral = {
@@ -96,6 +95,7 @@ void warn_of_what_is_not_applied(const JsonObject& json) {
   }
 }
 
+// Generation ends where transformers ends it: generation_config.json decides where there is one, else config.json.
 std::vector<int64_t> stop_ids(const std::filesystem::path& folder, const ModelConfig& config) {
   const std::filesystem::path path = folder / "generation_config.json";
   if (!std::filesystem::exists(path)) {

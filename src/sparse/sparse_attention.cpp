@@ -159,8 +159,10 @@ PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& in
   if (selection_.tail_block == 0) {
     return exact;
   }
-  return merge(exact, attend_tail(layer, tail_input(input, index_keys), local,
-                                  [&](const RowBlock& rows) { return computed_keys(tiles, rows); }));
+  const TailInput tail{selection.index_queries, index_keys, selection.gate,
+                       tail_of(input.layer).update(input.v, layer.group_index), selection_.tail_block};
+  return merge(exact,
+               attend_tail(layer, tail, local, [&](const RowBlock& rows) { return computed_keys(tiles, rows); }));
 }
 
 PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,

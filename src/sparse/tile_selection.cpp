@@ -42,9 +42,11 @@ SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& 
   at::Tensor selected =
       at::zeros({num_heads, (num_keys - 1) / kQueryTile - first_tile + 1, tiles_of(num_keys - local.window)},
                 input.index_queries.options().dtype(at::kBool));
+  const at::Tensor lse_rest = input.lse_local - input.gate;
   for_each_row_block(layer, input.index_queries, input.index_keys, local, [&](const RowBlock& rows) {
-    const at::Tensor lse_rest = (input.lse_local - input.gate).narrow(1, rows.first_query, rows.num_queries);
-    const at::Tensor threshold = at::logaddexp(rows.scores.logsumexp(-1), lse_rest) + std::log(tile_share);
+    const at::Tensor lse_far = rows.scores.logsumexp(-1);
+    const at::Tensor threshold =
+        at::logaddexp(lse_far, lse_rest.narrow(1, rows.first_query, rows.num_queries)) + std::log(tile_share);
     const int64_t far_end = rows.scores.size(-1), num_tiles = tiles_of(far_end);
     const at::Tensor best = at::constant_pad_nd(rows.scores, {0, num_tiles * kKeyTile - far_end}, kMinusInfinity)
                                 .unflatten(-1, {num_tiles, kKeyTile})
