@@ -13,7 +13,7 @@ from cli_checks import USAGE, fails
 from conftest import NANO, ROOT, shared
 
 BOOKS = ROOT / "examples" / "text" / "books.txt.xz"
-# How far below the accuracy of eval.json that of six other samples may lie.
+# How far below the accuracy of eval.json that of other samples may lie, beside one_answer_token().
 MARGIN = dict(niah1=0.02, niah8=0.02, niah32=0.03, mq=0.02, kv=0.01, copy=0.03, mv=0.06, vt=0.1)
 
 
@@ -34,6 +34,12 @@ def answer_accuracy(model, samples):
     return right / total
 
 
+def one_answer_token(samples):
+    """What one answer token weighs in answer_accuracy(): among few samples one may be wrong by chance, whatever the
+    accuracy of many."""
+    return 1 / sum(end - begin for sample in samples for begin, end in sample["answers"])
+
+
 @pytest.fixture(scope="module")
 def nano():
     return AutoModelForCausalLM.from_pretrained(NANO, dtype=torch.float32).eval()
@@ -44,7 +50,7 @@ def test_nano_answers(task, nano, retrosparse):
     expected = json.loads((NANO / "eval.json").read_text())["2048"][task][0]
     samples = samples_of(retrosparse, NANO, "--task", task, "--length", 2048, "--samples", 6)
     assert {len(sample["ids"]) for sample in samples} == {2048}
-    assert answer_accuracy(nano, samples) >= expected - MARGIN[task]
+    assert answer_accuracy(nano, samples) >= expected - MARGIN[task] - one_answer_token(samples)
 
 
 @pytest.mark.slow
@@ -54,7 +60,7 @@ def test_mini_answers(task, retrosparse):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     expected = json.loads((folder / "eval.json").read_text())["4096"][task][0]
     samples = samples_of(retrosparse, folder, "--task", task, "--length", 4096, "--samples", 3)
-    assert answer_accuracy(model, samples) >= expected - MARGIN[task]
+    assert answer_accuracy(model, samples) >= expected - MARGIN[task] - one_answer_token(samples)
 
 
 @torch.no_grad()
