@@ -120,12 +120,24 @@ double picks(const ConversionPlan& plan) {
   return as_double(plan.recipe.selection.gate.max_tokens);
 }
 
+// Rows that run for `label_rows` of them: all from the first to the last. The most are between those of key-value
+// lines, where 9 of 20.5 tokens are an answer (src/tasks, the tokenizers of nano and mini); other tasks have fewer
+// rows.
+double rows_with_those_between(const ConversionPlan& plan, double label_rows) {
+  constexpr double kRowsOfAnswerRow = 20.5 / 9;
+  return std::min(std::ceil(label_rows * kRowsOfAnswerRow), context(plan));
+}
+
 // A sample whose label rows run again and again.
 void may_peak_at_label_rows(StageBuilder& stage, const ConversionPlan& plan, double rows, int kept_scores) {
   const Moment cache = cache_memory(plan, context(plan), /*index=*/true);
   may_peak_in_prefill(stage, plan, cache, HeadsAttend::kAsPlanned);
-  const double most = scores_at_once(plan);
-  stage.may_peak_at(selection_memory(plan, rows, most, /*paper=*/true).add(cache));
+  const double most = scores_at_once(plan), run = rows_with_those_between(plan, rows);
+  stage.may_peak_at(selection_memory(plan, run, most, /*paper=*/true).add(cache));
+  stage.may_peak_at(tail_memory(plan, run, most).add(cache));
+  if (plan.recipe.prefill.mode == RecipePrefill::kTiles) {
+    stage.may_peak_at(tile_memory(plan).add(cache));
+  }
   stage.may_peak_at(score_memory(plan, rows, kept_scores).add(cache));
 }
 
@@ -166,18 +178,22 @@ StageCost plan_distill(const ConversionPlan& plan) {
 
   Moment optimizer{"training", {}};
   optimizer.add("weights, gradients and both moments of AdamW, float32", 4 * 4 * parameters);
-  Moment graph = graph_memory(plan, context(plan), rows);
+  const double sparse_rows = rows_with_those_between(plan, rows);
+  const double learned_rows = std::min(rows + as_double(distill.prompt_rows), context(plan));
+  Moment graph = graph_memory(plan, context(plan), sparse_rows, learned_rows);
   graph.add("weights once more in the dtype of the pass", plan.element_size < 4 ? weight_bytes(plan) : 0);
   stage.may_peak_at(graph.add(optimizer));
   Moment choosing =
-      selection_memory(plan, rows, scores_at_once(plan), plan.recipe.selection.rule == SelectionRule::kPaper);
+      selection_memory(plan, sparse_rows, scores_at_once(plan), plan.recipe.selection.rule == SelectionRule::kPaper);
   // The graph of the layers before, when the fullest layer, at the latest the last one, chooses.
-  Moment kept = graph_memory(plan, context(plan), rows);
+  Moment kept = graph_memory(plan, context(plan), sparse_rows, /*learned_rows=*/0);
   kept.terms.pop_back();  // no gradients are on their way yet
   choosing.add(kept).add(optimizer);
   choosing.add("weights once more in the dtype of the pass", plan.element_size < 4 ? weight_bytes(plan) : 0);
   stage.may_peak_at(choosing);
-  may_peak_in_prefill(stage, plan, cache_memory(plan, context(plan), false), HeadsAttend::kDense);
+  const Moment cache = cache_memory(plan, context(plan), false);
+  may_peak_in_prefill(stage, plan, cache, HeadsAttend::kDense);
+  stage.may_peak_at(answer_memory(plan, learned_rows).add(cache));
   stage.depends_on("label rows of a document, up to label_rows");
   return stage.build();
 }

@@ -19,9 +19,19 @@ double local_blocks(const ConversionPlan& plan, const LayerHeads& layer, double 
   return layer.local_sets > 0 ? copies + masks : 0;
 }
 
+// What one layer's retrieval heads keep of `rows` rows that pick: without a tail a bias [n, T] each; with one their
+// shares in float32, what is hidden (bool), the tail's shares of its blocks, and the head's values in float32 [T, D].
+double sparse_heads(const ConversionPlan& plan, double heads, double tokens, double rows) {
+  const auto block = static_cast<double>(plan.recipe.selection.tail_block);
+  if (block == 0) {
+    return plan.element_size * heads * rows * tokens;
+  }
+  return heads * tokens * (rows * (4 + 1 + 4 / block) + 4 * static_cast<double>(plan.config.head_dim));
+}
+
 }  // namespace
 
-Moment graph_memory(const ConversionPlan& plan, double tokens, double label_rows) {
+Moment graph_memory(const ConversionPlan& plan, double tokens, double sparse_rows, double learned_rows) {
   const ModelConfig& config = plan.config;
   const double e = plan.element_size;
   const auto hidden = static_cast<double>(config.hidden_size), inner = static_cast<double>(config.intermediate_size);
@@ -38,7 +48,7 @@ Moment graph_memory(const ConversionPlan& plan, double tokens, double label_rows
     // layer's [T, 2 H D]; log-sum-exps float32 [T, H].
     attention += e * tokens * (4 * q + 3 * kv) + 4 * tokens * static_cast<double>(config.num_attention_heads);
     blocks += tokens > near ? local_blocks(plan, layer, tokens) : 0;
-    masks += e * layer.heads * label_rows * tokens;  // of each sparse head's rows: [n, T]
+    masks += sparse_heads(plan, layer.heads, tokens, sparse_rows);
     if (config.has_experts(index)) {
       const auto picks = static_cast<double>(config.experts->num_experts_per_tok);
       const auto size = static_cast<double>(config.experts->intermediate_size);
@@ -53,9 +63,15 @@ Moment graph_memory(const ConversionPlan& plan, double tokens, double label_rows
   moment.add("kept for backward: hidden states and norms, 4 [T, hidden] a layer", streams);
   moment.add("kept for backward: queries, keys, values, outputs", attention);
   moment.add("kept for backward: keys and masks of the local heads' blocks", blocks);
-  moment.add("kept for backward: masks of sparse rows [R, n, T]", masks);
+  moment.add(plan.recipe.selection.tail_block > 0 ? "kept for backward: shares and masks of sparse rows [R, n, T]"
+                                                  : "kept for backward: masks of sparse rows [R, n, T]",
+             masks);
   moment.add("kept for backward: feed-forward networks", feed_forward);
   moment.add("RoPE tables, float32 [T, D]", 4 * tokens * static_cast<double>(config.head_dim));
+  // Scores in the dtype of the weights and in float32, and the gradients of both.
+  const double conversions = e < 4 ? e + 4 : 4;
+  moment.add("scores of the learned rows and their gradients [rows, vocab]",
+             2 * conversions * learned_rows * static_cast<double>(config.vocab_size));
   // Backward begins at the last layer with everything still there: the norm's backward in float32 (input, gradient,
   // normalised, weighted, two products), or the feed-forward network's gradients (product, silu, and gate and up in
   // three parts).

@@ -11,6 +11,7 @@ namespace retrosparse {
 namespace {
 
 constexpr double kFloat = 4, kDouble = 8, kLong = 8;  // bytes
+constexpr double kQueryTile = 128;                    // of for_each_row_block()
 
 struct Sizes {
   explicit Sizes(const ModelConfig& config)
@@ -43,6 +44,12 @@ double attention_scratch(const ConversionPlan& plan, double tokens, HeadsAttend 
   return std::max(e * tokens * (size.q - retrieving) + dense(retrieving) + e * tokens * retrieving,
                   3 * e * tokens * size.q + lse) +
          mask;
+}
+
+// Of the layer with the most retrieval heads: R n T for the n of `rows` rows that run together.
+double scores_of_block(const ConversionPlan& plan, double rows, double most_scores) {
+  const double of_row = fullest(layer_heads(plan)).heads * static_cast<double>(plan.recipe.context_length);
+  return of_row * std::clamp(std::floor(most_scores / std::max(of_row, 1.0)), 1.0, rows);
 }
 
 }  // namespace
@@ -146,6 +153,9 @@ Moment cache_memory(const ConversionPlan& plan, double tokens, bool index) {
     const double capacity = std::max(tokens, doubled * std::min(tokens, static_cast<double>(plan.prefill_chunk)));
     moment.add("index keys, float32 [Kr, capacity, r]",
                kFloat * total(layer_heads(plan)).groups * capacity * static_cast<double>(plan.recipe.index.index_dim));
+    const auto block = static_cast<double>(plan.recipe.selection.tail_block);
+    moment.add("mean values of blocks, float32 [Kr, T / block, D]",
+               block > 0 ? kFloat * total(layer_heads(plan)).groups * capacity / block * size.head_dim : 0);
   }
   return moment;
 }
@@ -177,10 +187,7 @@ Moment index_loss_memory(const ConversionPlan& plan, double rows, bool with_grad
 }
 
 Moment selection_memory(const ConversionPlan& plan, double rows, double most_scores, bool paper) {
-  const auto tokens = static_cast<double>(plan.recipe.context_length);
-  const LayerHeads layer = fullest(layer_heads(plan));
-  const double block = std::clamp(std::floor(most_scores / std::max(layer.heads * tokens, 1.0)), 1.0, rows);
-  const double scores = layer.heads * block * tokens;
+  const double scores = scores_of_block(plan, rows, most_scores);
   Moment moment{paper ? "choosing far tokens by the paper's rule" : "choosing far tokens", {}};
   if (plan.machine.is_cpu) {  // row by row: a score and, for every pick at most, its position twice
     return moment.add("scores and picked positions of a block", scores * (kFloat + 2 * kLong));
@@ -195,12 +202,38 @@ Moment selection_memory(const ConversionPlan& plan, double rows, double most_sco
   return moment.add("shares, float32 and float64, and their running sums", scores * (kFloat + 3 * kDouble));
 }
 
+Moment tail_memory(const ConversionPlan& plan, double rows, double most_scores) {
+  Moment moment{"the tail of the far tokens that are not picked", {}};
+  if (plan.recipe.selection.tail_block == 0) {
+    return moment;
+  }
+  // Scores of all and of what is left, their distance to the log-sum-exp, shares and those filled up to whole blocks;
+  // what is picked (with a column besides), what is not, and what of it is far.
+  return moment.add("scores and shares, float32, and what is left, bool [R, n, T]",
+                    scores_of_block(plan, rows, most_scores) * (5 * kFloat + 3));
+}
+
+Moment tile_memory(const ConversionPlan& plan) {
+  Moment moment = tail_memory(plan, kQueryTile, scores_at_once(plan));
+  moment.name = "choosing tiles of a chunk of the prompt";
+  return moment.add("scores, and those filled up to whole tiles, float32 [R, n, T]",
+                    scores_of_block(plan, kQueryTile, scores_at_once(plan)) * 2 * kFloat);
+}
+
 Moment score_memory(const ConversionPlan& plan, double rows, int kept) {
   const auto vocab = static_cast<double>(plan.config.vocab_size);
   Moment moment{"comparing label rows", {}};
   moment.add(fmt::format("{} tensors of scores, float32 [rows, vocab]", kept), kFloat * kept * rows * vocab);
   // score_rows(): log-shares of both, shares, difference and product.
   return moment.add("log-shares, shares and their products, float64 [rows, vocab]", 5 * kDouble * rows * vocab);
+}
+
+Moment answer_memory(const ConversionPlan& plan, double rows) {
+  const double e = plan.element_size;
+  return Moment{"the dense model's answers", {}}
+      .add("hidden states [rows, hidden]", e * rows * static_cast<double>(plan.config.hidden_size))
+      .add("their scores [rows, vocab], in float32 too",
+           (e < kFloat ? e + kFloat : kFloat) * rows * static_cast<double>(plan.config.vocab_size));
 }
 
 }  // namespace retrosparse

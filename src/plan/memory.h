@@ -28,7 +28,8 @@ enum class HeadsAttend { kDense, kAsPlanned };
 Moment attention_memory(const ConversionPlan& plan, double tokens, HeadsAttend heads, bool has_cache);
 Moment feed_forward_memory(const ConversionPlan& plan, double tokens);
 
-/// Keys and values of one sequence; with `index`, the index keys of its retrieval heads too.
+/// Keys and values of one sequence; with `index`, the index keys of its retrieval heads too, and where the recipe wants
+/// a tail the mean values of its blocks.
 Moment cache_memory(const ConversionPlan& plan, double tokens, bool index);
 
 /// IndexLoss at one layer of a pass over a whole document, `rows` rows of it learned or only measured.
@@ -37,11 +38,22 @@ Moment index_loss_memory(const ConversionPlan& plan, double rows, bool with_grad
 /// The choice of far tokens for `rows` rows; by blocks of at most `most_scores` scores. `paper`: of the paper's rule.
 Moment selection_memory(const ConversionPlan& plan, double rows, double most_scores, bool paper);
 
+/// The tail of `rows` rows where the recipe wants one (tail_shares), by blocks of at most `most_scores` scores.
+Moment tail_memory(const ConversionPlan& plan, double rows, double most_scores);
+
+/// The choice of tiles for a chunk of the prompt without our own kernel, with its tail: by blocks of rows
+/// (for_each_row_block).
+Moment tile_memory(const ConversionPlan& plan);
+
 /// Scores of label rows and what their comparison takes; `kept`: tensors of scores that are held besides.
 Moment score_memory(const ConversionPlan& plan, double rows, int kept);
 
-/// Everything that stage 2's forward pass over a document leaves for backward, and what backward adds.
-Moment graph_memory(const ConversionPlan& plan, double tokens, double label_rows);
+/// The dense model's scores of `rows` rows, for stage 2.
+Moment answer_memory(const ConversionPlan& plan, double rows);
+
+/// Everything that stage 2's forward pass over a document leaves for backward, and what backward adds: of `sparse_rows`
+/// rows of each retrieval head that pick tokens, and `learned_rows` rows with scores of all tokens.
+Moment graph_memory(const ConversionPlan& plan, double tokens, double sparse_rows, double learned_rows);
 
 /// Whether prefill runs by our own kernel: on this machine, and with this model's heads (ops::serves_prefill).
 bool runs_own_kernels(const ConversionPlan& plan);

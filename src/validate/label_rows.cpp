@@ -22,11 +22,16 @@ at::Tensor places_of(const LabelRows& labels, at::Device device) {
   return at::tensor(labels.rows, at::kLong).sub(labels.first()).to(device);
 }
 
-std::vector<int64_t> tail_of(const std::vector<int64_t>& ids, const LabelRows& labels) {
+void check_fit(const std::vector<int64_t>& ids, const LabelRows& labels) {
   if (labels.rows.empty() || labels.rows.size() != labels.targets.size() || labels.rows.front() < 0 ||
       labels.rows.back() >= static_cast<int64_t>(ids.size())) {
     throw Error("label rows do not fit their sample").expected(fmt::format("rows from 0 to {}", ids.size() - 1));
   }
+}
+
+// The ids from the first label row to the last.
+std::vector<int64_t> tail_of(const std::vector<int64_t>& ids, const LabelRows& labels) {
+  check_fit(ids, labels);
   return {ids.begin() + labels.rows.front(), ids.begin() + labels.rows.back() + 1};
 }
 
@@ -87,12 +92,20 @@ at::Tensor PrefilledSample::with_selection(const SelectionSettings& selection, H
 at::Tensor dense_label_logits(const Model& model, const std::vector<int64_t>& ids, const LabelRows& labels,
                               int64_t chunk) {
   const c10::InferenceMode inference;
-  const std::vector<int64_t> tail = tail_of(ids, labels);
+  check_fit(ids, labels);
   KvCache cache = model.make_cache();
-  const at::IntArrayRef prompt = at::IntArrayRef(ids).slice(0, static_cast<size_t>(labels.first()));
-  model.prefill(prompt, chunk, {.cache = &cache}, [](int64_t, const at::Tensor&) {});
-  const at::Tensor hidden = model.forward(tail, {.cache = &cache});
-  return model.logits(hidden.index_select(0, places_of(labels, hidden.device())));
+  std::vector<at::Tensor> hidden_of_labels;
+  auto row = labels.rows.begin();
+  const auto keep_labels = [&](int64_t first, const at::Tensor& hidden) {
+    std::vector<int64_t> places;
+    for (; row != labels.rows.end() && *row < first + hidden.size(0); ++row) {
+      places.push_back(*row - first);
+    }
+    hidden_of_labels.push_back(hidden.index_select(0, at::tensor(places, at::kLong).to(hidden.device())));
+  };
+  const at::IntArrayRef seen = at::IntArrayRef(ids).slice(0, static_cast<size_t>(labels.rows.back() + 1));
+  model.prefill(seen, chunk, {.cache = &cache}, keep_labels);
+  return model.logits(at::cat(hidden_of_labels));
 }
 
 void LabelScores::add(const LabelScores& other) {

@@ -50,7 +50,8 @@ class PrefilledSample {
   TileCounts prompt_tiles_;
 };
 
-/// The unconverted model's scores of the label rows, float32 [n, vocab]: every head dense.
+/// The unconverted model's scores of the label rows, float32 [n, vocab]: every head dense. Runs chunk by chunk,
+/// wherever the label rows are. Error: label rows that do not fit the sample.
 at::Tensor dense_label_logits(const Model& model, const std::vector<int64_t>& ids, const LabelRows& labels,
                               int64_t chunk);
 

@@ -138,6 +138,30 @@ TEST(Conversion, TilesAreCalibratedAndValidatedBesides) {
   expect_more(dense, tiles, {"calibrate", "recalibrate", "validate"});
 }
 
+// Of the settings that only take memory: which stages they show in.
+TEST(Conversion, CountsWhatATailAndPromptRowsHold) {
+  const ConversionPlan plain = small_plan();
+  const auto dearer = [](const ConversionPlan& less, const ConversionPlan& more, const std::string& name) {
+    expect_more(less, more, {});
+    return stage_of(plan_conversion(more), name).peak_bytes - stage_of(plan_conversion(less), name).peak_bytes;
+  };
+  ConversionPlan tail = plain;
+  tail.recipe.selection.tail_block = 64;
+  const LayerHeads heads = total(layer_heads(plain));
+  const double shares = 5 - plain.element_size;  // float32 and bool instead of a bias
+  EXPECT_GE(dearer(plain, tail, "distill"),
+            shares * heads.heads * static_cast<double>(plain.recipe.distill.label_rows) * 32768);
+  const double means = heads.groups * 32768 / 64 * static_cast<double>(plain.config.head_dim) * 4;
+  EXPECT_GE(dearer(plain, tail, "validate"), 0.99 * means);
+
+  ConversionPlan large = plain;
+  large.config.vocab_size = 100'000;  // so that scores of the vocabulary decide
+  ConversionPlan prompt_rows = large;
+  prompt_rows.recipe.distill.prompt_rows = 2048;
+  EXPECT_GE(dearer(large, prompt_rows, "distill"), 2 * 2048.0 * 100'000 * 4);
+  EXPECT_EQ(dearer(large, prompt_rows, "calibrate"), 0);
+}
+
 TEST(Conversion, ExpertsAreHeldWholeAndComputedInPart) {
   ConversionPlan plan = small_plan();
   plan.machine.launch_seconds = 0;

@@ -110,13 +110,16 @@ TEST_F(LabelRowsTest, DenseLogitsAreTheUnconvertedModels) {
   const Model model = load();
   const at::NoGradGuard no_grad;
   const at::Tensor expected = model.logits(model.forward(ids_)).index_select(0, at::tensor(labels_.rows));
-  EXPECT_LT(max_difference(dense_label_logits(model, ids_, labels_, 50), expected), 1e-4);
+  for (const int64_t chunk : {1, 3, 50, 1000}) {  // label rows in several chunks, and all in one
+    EXPECT_LT(max_difference(dense_label_logits(model, ids_, labels_, chunk), expected), 1e-4) << chunk;
+  }
 }
 
 TEST_F(LabelRowsTest, RowsOutsideTheSampleAreAnError) {
   const Model model = load();
   EXPECT_THROW(PrefilledSample(model, sparse_, ids_, {{140}, {1}}, 64), Error);
   EXPECT_THROW(PrefilledSample(model, sparse_, ids_, {{}, {}}, 64), Error);
+  EXPECT_THROW(dense_label_logits(model, ids_, {{140}, {1}}, 64), Error);
 }
 
 TEST(ScoreRows, FollowsTheDefinitions) {
