@@ -157,12 +157,15 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
     fs::create_directories(out / stage.folder);
     manifest.put(stage.name, record);
   }
+  std::optional<InterruptGuard> guard;  // a stage that keeps state has its own
+  if (!stage.keeps_state) {
+    guard.emplace();
+  }
   log_info("== {}: {}", stage.name, stage.summary);
   restart_peak_memory(workspace.options().device);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   try {
-    const std::optional<InterruptGuard> guard = stage.keeps_state ? std::nullopt : std::make_optional<InterruptGuard>();
     stage.run(workspace);
   } catch (const Interrupted&) {
     record.seconds += seconds();
@@ -176,6 +179,11 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   if (is_main) {
     manifest.put(stage.name, finished(stage, record, workspace, seconds()));
   }
+  if (guard && InterruptGuard::requested()) {  // too late for this stage to see it
+    log_info("{}: done; the same command goes on with the next stage", stage.name);
+    throw Interrupted();
+  }
+  guard.reset();                      // those that wait have nothing to save
   workspace.group().wait_for_main();  // it calibrates and validates alone, which may take hours
   return {stage.name, record.seconds + seconds(), false};
 }

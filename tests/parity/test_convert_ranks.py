@@ -2,6 +2,7 @@
 
 import functools
 import json
+import signal
 import socket
 import subprocess
 
@@ -14,21 +15,29 @@ from test_convert_bad_input import refused
 TWO_DOCUMENTS = "train.documents_per_step=2"
 
 
-def ranks(count, command, **options):
-    """Runs the command in `count` processes and returns them, each with what it wrote."""
+def started(count, command, **options):
+    """The command in `count` processes."""
     with socket.socket() as server:
         server.bind(("localhost", 0))
         port = server.getsockname()[1]
     launch = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  env=ENVIRONMENT | launch | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **options)
-                 for rank in range(count)]
+    return [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env=ENVIRONMENT | launch | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **options)
+            for rank in range(count)]
+
+
+def ended(processes):
+    """The same processes, each with what it wrote."""
     for process in processes:
         try:
             process.stdout, process.stderr = process.communicate(timeout=120)
         finally:
             process.kill()
     return processes
+
+
+def ranks(count, command, **options):
+    return ended(started(count, command, **options))
 
 
 def test_two_ranks_train_what_one_does(tmp_path):
@@ -65,3 +74,28 @@ def test_when_one_fails_the_others_do_not_wait(tmp_path):
     refused(first, "cannot write")
     refused(second, "failed on rank 1 of 2")
     assert len(second.stderr.splitlines()) == 1
+
+
+def test_stopped_while_the_first_works_alone(tmp_path):
+    """Ctrl-C reaches all processes of a terminal, also those that wait for the first one to calibrate."""
+    out = tmp_path / "out"
+    run = command(out, TWO_DOCUMENTS)
+    processes = started(2, run)
+    try:
+        heard = []
+        while not (heard and heard[-1].startswith("== calibrate")):
+            line = processes[0].stderr.readline()
+            assert line, "".join(heard)
+            heard.append(line)
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+    finally:
+        first, second = ended(processes)
+    assert first.returncode == 130
+    assert "calibrate: stopped; the same command goes on with this stage" in first.stderr
+    assert second.returncode in (130, -signal.SIGINT)  # before it waits, or while it does
+    assert manifest(out)["calibrate"]["state"] != "done"
+
+    first, second = ranks(2, run)
+    assert first.returncode == 0 and second.returncode == 0, first.stderr + second.stderr
+    assert "train: done before" in first.stderr and "== calibrate" in first.stderr
