@@ -1,4 +1,6 @@
 #include <limits>
+#include <map>
+#include <string>
 
 #include "calibrate/gates.h"
 #include "calibrate/tile_share.h"
@@ -8,6 +10,14 @@
 
 namespace retrosparse {
 namespace {
+
+std::vector<Report::TaskKl> kl_by_task(const std::map<std::string, LabelScores>& scores) {
+  std::vector<Report::TaskKl> tasks;
+  for (const auto& [task, sums] : scores) {
+    tasks.push_back({task, sums.rows, sums.kl / static_cast<double>(sums.rows)});
+  }
+  return tasks;
+}
 
 // The settings that every retrieval head starts from; false in `by_head` where all have the same.
 Report::SelectionPoint shown(const CurvePoint& point) {
@@ -36,9 +46,7 @@ Report::SelectionPoint shown(const CurvePoint& point) {
   result.kl = point.kl();
   result.far_tokens = point.far_tokens();
   result.accuracy = point.accuracy();
-  for (const auto& [task, scores] : point.by_task) {
-    result.tasks.push_back({task, scores.rows, scores.kl / static_cast<double>(scores.rows)});
-  }
+  result.tasks = kl_by_task(point.by_task);
   return result;
 }
 
@@ -139,7 +147,8 @@ void calibrate(Workspace& workspace, const Model& student, const std::filesystem
       const CalibratedTileShare tiles = calibrate_tile_share(
           student, sparse, num_samples, sample, recipe.calibrate.tile_shares, recipe.calibrate.tile_kl_target, chunk);
       for (const TilePoint& point : tiles.curve) {
-        prefill.points.push_back({point.tile_share, point.counts.density(), point.kl(), point.accuracy()});
+        prefill.points.push_back(
+            {point.tile_share, point.counts.density(), point.kl(), point.accuracy(), kl_by_task(point.by_task)});
       }
       prefill.kl_target = recipe.calibrate.tile_kl_target;
       prefill.target_met = tiles.target_met;

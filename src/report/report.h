@@ -65,7 +65,7 @@ struct Report {
     std::vector<HeadLoss> heads;      ///< every retrieval head, or none
   };
 
-  /// What one way of picking far tokens costs in one task.
+  /// What one way of picking far tokens or tiles costs in one task.
   struct TaskKl {
     std::string task;
     int64_t rows = 0;
@@ -103,6 +103,7 @@ struct Report {
     double density = 0;     ///< share of the far tiles that are computed
     double kl = 0;          ///< KL(dense prefill of retrieval heads || this), answer rows prefilled by tiles too
     double accuracy = 0;
+    std::vector<TaskKl> tasks;  ///< the same KL, task by task
   };
 
   /// How the retrieval heads prefill.

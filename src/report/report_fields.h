@@ -110,6 +110,7 @@ void visit_fields(std::type_identity<Report::PrefillPoint>, Visit&& visit) {
   visit("density", &Point::density);
   visit("kl", &Point::kl);
   visit("accuracy", &Point::accuracy);
+  visit("tasks", &Point::tasks);
 }
 
 template <typename Visit>

@@ -10,7 +10,7 @@ std::vector<TilePoint> measure_tiles(const Model& model, const SparseModel& spar
                                      const std::vector<double>& tile_shares, int64_t chunk) {
   std::vector<TilePoint> points;
   for (const double tile_share : tile_shares) {
-    points.push_back({tile_share, {}, {}});
+    points.push_back({tile_share, {}, {}, {}});
   }
   Progress progress("measure tiles", num_samples * static_cast<int64_t>(tile_shares.size()), "runs");
   for (int64_t index = 0; index < num_samples; ++index) {
@@ -21,7 +21,10 @@ std::vector<TilePoint> measure_tiles(const Model& model, const SparseModel& spar
       InterruptGuard::check();
       const PrefillSettings tiles{PrefillMode::kTiles, point.tile_share};
       PrefilledSample prefilled(model, sparse, scored.ids, scored.labels, chunk, tiles);
-      point.scores.add(score_rows(prefilled.with_prefill(&point.counts), scored.labels.targets, reference));
+      const at::Tensor logits = prefilled.with_prefill(&point.counts);
+      const LabelScores scores = score_rows(logits, scored.labels.targets, reference);
+      point.scores.add(scores);
+      point.by_task[scored.name].add(scores);
       progress.advance();
     }
   }

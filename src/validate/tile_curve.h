@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "validate/selection_curve.h"
@@ -10,8 +12,9 @@ namespace retrosparse {
 /// What prefill by tiles costs and computes at one tile_share, over the label rows of all samples.
 struct TilePoint {
   double tile_share = 0;
-  LabelScores scores;  ///< kl: against the model with dense retrieval heads
-  TileCounts counts;   ///< of prompts and label rows
+  LabelScores scores;                          ///< kl: against the model with dense retrieval heads
+  std::map<std::string, LabelScores> by_task;  ///< parts of `scores`
+  TileCounts counts;                           ///< of prompts and label rows
   double kl() const { return scores.kl / static_cast<double>(scores.rows); }  ///< nats a row
   double accuracy() const { return static_cast<double>(scores.correct) / static_cast<double>(scores.rows); }
 };

@@ -69,6 +69,12 @@ const RULES = [
   { key: "paper", colour: "plum", shape: "triangle" }, { key: "oracle", colour: "grey", shape: "diamond" },
 ];
 
+// The task whose rows lose the most: often few rows decide the mean.
+function worstTask({ tasks = [] }) {
+  const worst = tasks.reduce((most, one) => (most && most.kl >= one.kl ? most : one), null);
+  return worst ? `${worst.task} ${decimal(worst.kl)}` : "";
+}
+
 function pointText(point) {
   return [RULE_NAMES[point.rule], settingsText(point), `KL ${decimal(point.kl)}`,
     `${integer(point.far_tokens)} far tokens`,
@@ -96,9 +102,9 @@ function selectionCurve({ points: measured, chosen, kl_target: target, far_avail
       x: { title: "far tokens a head and row", format: count },
         y: { title: "KL, nats", format: (value) => decimal(value, 2) },
     }),
-    data: numbers("All settings", () => table(["Rule", "Far tokens", "KL", "Accuracy"], sorted.map((point) =>
-      [`${RULE_NAMES[point.rule]}: ${settingsText(point)}`, integer(point.far_tokens), decimal(point.kl),
-        percent(point.accuracy)]))),
+    data: numbers("All settings", () => table(["Rule", "Far tokens", "KL", "Most KL in", "Accuracy"],
+      sorted.map((point) => [`${RULE_NAMES[point.rule]}: ${settingsText(point)}`, integer(point.far_tokens),
+        decimal(point.kl), worstTask(point), percent(point.accuracy)]))),
   });
 }
 
@@ -162,7 +168,8 @@ function prefillSection({ prefill }) {
         chosen: chosen ? { x: chosen.density, y: chosen.kl, text: text(chosen), series: series[0] } : null,
         x: { title: "share of the far tiles computed", format: share },
           y: { title: "KL, nats", format: (value) => decimal(value, 2) } }),
-      data: numbers("All settings", () => table(["Tile share", "Density", "KL", "Accuracy"], measured.map((point) =>
-        [decimal(point.tile_share), share(point.density), decimal(point.kl), percent(point.accuracy)]))),
+      data: numbers("All settings", () => table(["Tile share", "Density", "KL", "Most KL in", "Accuracy"],
+        measured.map((point) => [decimal(point.tile_share), share(point.density), decimal(point.kl), worstTask(point),
+          percent(point.accuracy)]))),
     }))];
 }
