@@ -19,17 +19,19 @@ std::string TextStream::push(int64_t id) {
     log_warning("the model gave token {}, which the tokenizer does not have", id);
     return "";
   }
-  waiting_.push_back(id);
-  std::string text = tokenizer_.decode(waiting_);
-  if (text.ends_with(kReplacement)) {
+  if (tokenizer_.is_special(id)) {
     return "";
   }
-  waiting_.clear();
-  return text;
+  waiting_.push_back(id);
+  return tokenizer_.decode(waiting_).ends_with(kReplacement) ? "" : finish();
 }
 
 std::string TextStream::finish() {
-  return tokenizer_.decode(std::exchange(waiting_, {}));
+  if (waiting_.empty()) {
+    return "";
+  }
+  const std::string before = std::exchange(begun_, true) ? tokenizer_.separator() : "";
+  return before + tokenizer_.decode(std::exchange(waiting_, {}));
 }
 
 }  // namespace retrosparse::cli

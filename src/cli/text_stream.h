@@ -23,6 +23,7 @@ class TextStream {
  private:
   Tokenizer tokenizer_;
   std::vector<int64_t> waiting_;
+  bool begun_ = false;  // some text was given
 };
 
 }  // namespace retrosparse::cli

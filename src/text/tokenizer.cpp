@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "text/byte_level.h"
 #include "text/tokenizer_parts.h"
 #include "text/utf8.h"
 
@@ -141,7 +140,8 @@ std::vector<int64_t> Tokenizer::encode(std::string_view text, const EncodeOption
 
 std::string Tokenizer::decode(std::span<const int64_t> ids, const DecodeOptions& options) const {
   const Vocabulary& vocabulary = state_->parts.vocabulary;
-  std::string bytes;
+  std::vector<std::string> spellings;
+  spellings.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
     if (!vocabulary.contains(ids[i])) {
       throw Error("no token has this id")
@@ -151,10 +151,9 @@ std::string Tokenizer::decode(std::span<const int64_t> ids, const DecodeOptions&
     if (options.skip_special_tokens && vocabulary.is_special(ids[i])) {
       continue;
     }
-    const std::string& token = vocabulary.token(ids[i]);
-    bytes += from_byte_level(token).value_or(token);
+    spellings.push_back(vocabulary.token(ids[i]));
   }
-  return replace_invalid_utf8(bytes);
+  return state_->parts.decoder.decode(std::move(spellings));
 }
 
 int64_t Tokenizer::vocab_size() const {
@@ -170,6 +169,10 @@ const std::string& Tokenizer::id_to_token(int64_t id) const {
     throw Error("no token has this id").expected(fmt::format("an id below {}", vocab_size())).found(std::to_string(id));
   }
   return state_->parts.vocabulary.token(id);
+}
+
+const std::string& Tokenizer::separator() const {
+  return state_->parts.decoder.separator;
 }
 
 bool Tokenizer::is_special(int64_t id) const {

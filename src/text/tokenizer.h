@@ -46,6 +46,9 @@ class Tokenizer {
   /// that no token has (names the id and its place).
   std::string decode(std::span<const int64_t> ids, const DecodeOptions& options = {}) const;
 
+  /// What decode() puts between the texts of two tokens: nothing, or a space where the file has no decoder.
+  const std::string& separator() const;
+
   /// The highest id + 1, added tokens included. A model's vocabulary may be larger: it is often padded.
   int64_t vocab_size() const;
 

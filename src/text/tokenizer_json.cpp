@@ -129,14 +129,21 @@ PreTokenizer read_pre_tokenizer(const JsonObject& json) {
   return PreTokenizer(std::move(steps));
 }
 
-void check_decoder(const JsonObject& json) {
-  const std::vector<JsonObject> stages = stages_of(json, "decoder", "decoders");
-  if (stages.size() != 1) {
-    throw json.error("decoder", "not supported").expected("ByteLevel").found(fmt::format("{} stages", stages.size()));
+/// Without a decoder the package puts spaces between tokens.
+Decoder read_decoder(const JsonObject& json) {
+  Decoder decoder{.stages = {}, .separator = json.has("decoder") ? "" : " "};
+  for (const JsonObject& stage : stages_of(json, "decoder", "decoders")) {
+    const std::string kind = kind_of(stage);
+    if (kind != "ByteLevel" && kind != "Fuse") {
+      throw unsupported(stage, "decoder", "ByteLevel, Fuse, a Sequence of them or null");
+    }
+    decoder.stages.push_back(kind == "Fuse" ? Decoder::Stage::kFuse : Decoder::Stage::kByteLevel);
   }
-  if (kind_of(stages.front()) != "ByteLevel") {
-    throw unsupported(stages.front(), "decoder", "ByteLevel");
+  if (std::ranges::count(decoder.stages, Decoder::Stage::kByteLevel) == 0) {
+    log_warning("{}: the decoder has no ByteLevel: text comes as the tokens are spelt, as from the tokenizers package",
+                json.file());
   }
+  return decoder;
 }
 
 /// The package numbers added tokens itself: what the vocabulary has keeps its id, the others follow behind as many ids
@@ -275,7 +282,7 @@ TokenizerParts read_tokenizer(const JsonObject& json) {
   BpeModel::Tables tables = read_bpe_model(json.object("model"), parts.vocabulary);
   parts.normalizers = read_normalizers(json);
   parts.pre_tokenizer = read_pre_tokenizer(json);
-  check_decoder(json);
+  parts.decoder = read_decoder(json);
   read_added_tokens(json, parts);
   parts.around = read_post_processor(json, parts.vocabulary);
   parts.model = BpeModel(std::move(tables));

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
+#include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 #include "text/vocabulary.h"
@@ -29,6 +30,7 @@ struct TokenizerParts {
   PreTokenizer pre_tokenizer;
   BpeModel model = BpeModel(BpeModel::Tables());
   PostTemplate around;  ///< what the finished ids go into
+  Decoder decoder;
   Vocabulary vocabulary;
 };
 

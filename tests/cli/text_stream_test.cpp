@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "text/utf8.h"
 
@@ -59,6 +60,21 @@ TEST(TextStream, GarbageIsWhatDecodingMakesOfIt) {
   for (const int64_t id : ids) {
     text += stream.push(id);
   }
+  EXPECT_EQ(text + stream.finish(), tokenizer.decode(ids));
+}
+
+TEST(TextStream, WithoutADecoderThereAreSpacesBetweenTokens) {
+  const std::string file = (std::filesystem::path(RETROSPARSE_SOURCE_DIR) / "examples/nano/tokenizer.json").string();
+  nlohmann::json document = JsonObject::read(file).raw();
+  document["decoder"] = nullptr;
+  const Tokenizer tokenizer = Tokenizer::from_json(JsonObject::from(document, file));
+  const std::vector<int64_t> ids = tokenizer.encode("<|im_start|>naïve 🤖<|im_end|> done<|im_end|>");
+  TextStream stream(tokenizer);
+  std::string text;
+  for (const int64_t id : ids) {
+    text += stream.push(id);
+  }
+  EXPECT_NE(text.find(" Ġ"), std::string::npos) << text;
   EXPECT_EQ(text + stream.finish(), tokenizer.decode(ids));
 }
 

@@ -3,6 +3,8 @@
 import json
 import unicodedata
 
+import pytest
+import tokenizers
 from conftest import NANO
 from tokenizer_checks import BYTE_LEVEL, assert_same_as_package, delicate_code_points, ours, sequence, texts  # noqa: F401 (a fixture)
 
@@ -101,6 +103,30 @@ def test_post_processors(texts):
     variants = [{"post_processor": processor} for processor in processors]
     for add in (True, False):
         assert_same_as_package(variants, texts[:50], add_special_tokens=add)
+
+
+def decoders():
+    fuse = {"type": "Fuse"}
+    return [None, ..., BYTE_LEVEL, fuse, *(sequence(*stages, name="decoders") for stages in (
+        (), (BYTE_LEVEL,), (BYTE_LEVEL, fuse), (fuse, BYTE_LEVEL), (BYTE_LEVEL, BYTE_LEVEL), (fuse, fuse),
+        (sequence(BYTE_LEVEL, name="decoders"), fuse)))]
+
+
+@pytest.mark.parametrize("decoder", decoders(), ids=str)
+def test_decoders(texts, decoder):
+    """Text, tokens that are no bytes, half characters, and ids at random; `...` is a file without the key."""
+    document = json.loads((NANO / "tokenizer.json").read_text())
+    document["decoder"] = decoder
+    size = len(document["model"]["vocab"])
+    document["added_tokens"] += [added("<世>", size), added("é x", size + 1), added("<s>", size + 2, special=True)]
+    if decoder is ...:
+        del document["decoder"]
+    package = tokenizers.Tokenizer.from_str(json.dumps(document))
+    lists = [package.encode(text).ids for text in [*texts[:1000], "<世><s>naïve é x 日本<s>", "<s>", ""]]
+    lists += [[(ord(c) * 7919) % (size + 3) for c in text] for text in texts[:1000]]
+    for skip in (True, False):
+        answers = ours([{"json": document}, *({"ids": ids, "skip_special_tokens": skip} for ids in lists)])
+        assert [answer.get("text") for answer in answers[1:]] == package.decode_batch(lists, skip_special_tokens=skip)
 
 
 def test_models(texts):

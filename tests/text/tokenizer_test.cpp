@@ -199,8 +199,6 @@ TEST(Tokenizer, BrokenAndForeignFilesAreRefusedByName) {
                sequence({{{"type", "Split"}, {"pattern", {{"Glob", "*"}}}, {"behavior", "Isolated"}, {"invert", false}},
                          byte_level})),
        {"pattern.String", "missing"}},
-      {"no decoder", replace("/decoder", nullptr), {"decoder", "ByteLevel"}},
-      {"WordPiece decoder", replace("/decoder", {{"type", "WordPiece"}}), {"decoder.type", "'WordPiece'"}},
       {"an added token without flags",
        replace("/added_tokens", {{{"id", 261}, {"content", "<s>"}}}),
        {"added_tokens[0].single_word", "missing"}},
