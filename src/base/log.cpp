@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <mutex>
 #include <string>
+#include <unordered_set>
 
 namespace retrosparse {
 
@@ -19,6 +20,11 @@ std::function<void(std::string_view)>& current_sink() {
   return sink;
 }
 
+std::unordered_set<std::string>& shown_warnings() {
+  static std::unordered_set<std::string> lines;
+  return lines;
+}
+
 }  // namespace
 
 void set_log_level(LogLevel level) {
@@ -31,6 +37,7 @@ LogLevel log_level() {
 void set_log_sink(std::function<void(std::string_view line)> sink) {
   const std::lock_guard lock(sink_mutex);
   current_sink() = std::move(sink);
+  shown_warnings().clear();
 }
 
 void log_message(LogLevel level, std::string_view text) {
@@ -40,6 +47,9 @@ void log_message(LogLevel level, std::string_view text) {
   }
   std::string line = fmt::format("{}{}", kPrefixes[static_cast<size_t>(level)], text);
   const std::lock_guard lock(sink_mutex);
+  if (level == LogLevel::kWarning && !shown_warnings().insert(line).second) {
+    return;
+  }
   if (current_sink()) {
     current_sink()(line);
     return;

@@ -16,10 +16,11 @@ void set_log_level(LogLevel level);
 LogLevel log_level();
 
 /// Sends messages somewhere else than to stderr, whole lines without their end; an empty function restores stderr.
+/// Whoever listens anew has not heard any warning yet.
 void set_log_sink(std::function<void(std::string_view line)> sink);
 
 /// Writes one line to stderr: "error: ...", "warning: ...", "debug: ...", and information without a prefix. Lines of
-/// several threads do not mix.
+/// several threads do not mix. A warning comes once: the same text a second time says nothing new.
 void log_message(LogLevel level, std::string_view text);
 
 template <typename... Args>

@@ -39,6 +39,14 @@ TEST_F(Log, ShowsLevelsUpToTheOneThatIsSet) {
   EXPECT_EQ(lines_.back(), "debug: d");
 }
 
+TEST_F(Log, AWarningComesOnce) {
+  for (const char* text : {"a", "b", "a"}) {
+    log_warning("{}", text);
+    log_info("{}", text);
+  }
+  EXPECT_EQ(lines_, (std::vector<std::string>{"warning: a", "a", "warning: b", "b", "a"}));
+}
+
 TEST_F(Log, WritesToStderrAndErasesAProgressLine) {
   set_log_sink({});
   testing::internal::CaptureStderr();
