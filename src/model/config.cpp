@@ -85,9 +85,14 @@ const Family& family_of(const JsonObject& json, std::string& architecture) {
   refuse_family(json, architectures);
 }
 
-ExpertsConfig read_experts(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
+// Without experts transformers gives every layer a dense feed-forward network, whatever the other keys say.
+std::optional<ExpertsConfig> read_experts(const JsonObject& json, const ConfigReader& reader,
+                                          const ModelConfig& config) {
   ExpertsConfig experts;
-  experts.num_experts = reader.integer("num_experts", 1, 65536);
+  experts.num_experts = reader.integer("num_experts", 0, 65536);
+  if (experts.num_experts == 0) {
+    return {};
+  }
   experts.num_experts_per_tok = reader.integer("num_experts_per_tok", 1, experts.num_experts);
   experts.intermediate_size = reader.integer("moe_intermediate_size", 1, kMaxSize);
   experts.normalize_top_k = json.get_or<bool>("norm_topk_prob", false);

@@ -50,6 +50,15 @@ TEST(ModelConfig, ReadsWhatItIsGiven) {
   EXPECT_EQ(config.dtype, "float32");
 }
 
+TEST(ModelConfig, NoExpertsMeanDenseLayers) {
+  nlohmann::json config = tiny_config();
+  config["num_experts"] = 0;  // below num_experts_per_tok, which does not count then
+  EXPECT_FALSE(read(config).experts.has_value());
+  EXPECT_FALSE(read(config).has_experts(0));
+  EXPECT_NE(answer_to("num_experts", -3).find("key 'num_experts': out of range"), std::string::npos);
+  EXPECT_NE(answer_to("num_experts", "many").find("key 'num_experts': wrong type"), std::string::npos);
+}
+
 TEST(ModelConfig, EosMayBeOneOrSeveral) {
   nlohmann::json config = tiny_config();
   EXPECT_TRUE(read(config).eos_token_ids.empty());
@@ -72,7 +81,7 @@ TEST(ModelConfig, HeadDimFollowsTheHiddenSizeWhereItIsNotGiven) {
 
 TEST(ModelConfig, RefusesAbsurdOrMissingValuesByKey) {
   for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                          "num_experts", "num_experts_per_tok", "max_position_embeddings", "rope_theta"}) {
+                          "num_experts_per_tok", "moe_intermediate_size", "max_position_embeddings", "rope_theta"}) {
     for (const nlohmann::json& value : {nlohmann::json(0), nlohmann::json(-3), nlohmann::json("many"),
                                         nlohmann::json(1e300), nlohmann::json::array()}) {
       EXPECT_NE(answer_to(key, value).find(key), std::string::npos) << key << " = " << value;

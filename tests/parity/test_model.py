@@ -135,6 +135,12 @@ def edit_config(folder, **changes):
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
 
 
+def test_a_mixture_of_no_experts_is_a_dense_model(retrosparse, tmp_path):
+    model = random_model("qwen3_moe", num_experts=0)
+    model.save_pretrained(tmp_path / "model")
+    check_logits(retrosparse, tmp_path / "model", model, torch.randint(0, 199, (64,)).tolist(), tmp_path)
+
+
 def test_experts_stored_as_one_tensor(retrosparse, tmp_path):
     model = random_model("qwen3_moe-mixed-layers")
     model.save_pretrained(tmp_path / "model", save_original_format=False)
