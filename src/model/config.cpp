@@ -18,6 +18,8 @@ namespace retrosparse {
 namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any dimension: beyond all models, small enough to multiply
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kNoToken = -1;  // as some configurations say that there is none
 
 [[noreturn]] void refuse_family(const JsonObject& json, const std::vector<std::string>& architectures) {
   if (architectures.empty() && !json.has("model_type")) {
@@ -85,6 +87,17 @@ const Family& family_of(const JsonObject& json, std::string& architecture) {
   refuse_family(json, architectures);
 }
 
+void check_range(const JsonObject& json, const char* key, const std::vector<int64_t>& values, int64_t lowest,
+                 int64_t highest) {
+  for (const int64_t value : values) {
+    if (value < lowest || value > highest) {
+      throw json.error(key, "out of range")
+          .expected(fmt::format("whole numbers from {} to {}", lowest, highest))
+          .found(std::to_string(value));
+    }
+  }
+}
+
 // Without experts transformers gives every layer a dense feed-forward network, whatever the other keys say.
 std::optional<ExpertsConfig> read_experts(const JsonObject& json, const ConfigReader& reader,
                                           const ModelConfig& config) {
@@ -98,6 +111,7 @@ std::optional<ExpertsConfig> read_experts(const JsonObject& json, const ConfigRe
   experts.normalize_top_k = json.get_or<bool>("norm_topk_prob", false);
   const int64_t step = reader.integer("decoder_sparse_step", 1, kMaxSize);
   const auto dense_layers = json.get_or<std::vector<int64_t>>("mlp_only_layers", {});
+  check_range(json, "mlp_only_layers", dense_layers, 0, kMaxLayers - 1);
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     experts.layer_has_experts.push_back((layer + 1) % step == 0 && std::ranges::count(dense_layers, layer) == 0);
   }
@@ -108,10 +122,11 @@ std::vector<int64_t> read_eos(const JsonObject& json) {
   if (!json.has("eos_token_id")) {
     return {};
   }
-  if (json.raw()["eos_token_id"].is_array()) {
-    return json.get<std::vector<int64_t>>("eos_token_id");
-  }
-  return {json.get<int64_t>("eos_token_id")};
+  const bool several = json.raw()["eos_token_id"].is_array();
+  const std::vector<int64_t> ids =
+      several ? json.get<std::vector<int64_t>>("eos_token_id") : std::vector{json.get<int64_t>("eos_token_id")};
+  check_range(json, "eos_token_id", ids, kNoToken, kMaxSize);
+  return ids;
 }
 
 int64_t read_head_dim(const JsonObject& json, const ConfigReader& reader, const ModelConfig& config) {
@@ -160,7 +175,7 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
   config.vocab_size = reader.integer("vocab_size", 1, kMaxSize);
   config.hidden_size = reader.integer("hidden_size", 1, kMaxSize);
   config.intermediate_size = reader.integer("intermediate_size", 1, kMaxSize);
-  config.num_hidden_layers = reader.integer("num_hidden_layers", 1, 4096);
+  config.num_hidden_layers = reader.integer("num_hidden_layers", 1, kMaxLayers);
   config.num_attention_heads = reader.integer("num_attention_heads", 1, 4096);
   config.num_key_value_heads =
       json.raw().contains("num_key_value_heads") && !json.has("num_key_value_heads")
@@ -176,8 +191,8 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
         .expected("an even number")
         .found(std::to_string(config.head_dim));
   }
-  config.max_position_embeddings = reader.integer("max_position_embeddings", 1, int64_t{1} << 40);
-  config.rms_norm_eps = reader.positive("rms_norm_eps");
+  config.max_position_embeddings = reader.integer("max_position_embeddings", 1, kMaxPositions);
+  config.rms_norm_eps = reader.number("rms_norm_eps", 0, 1);
   config.tie_word_embeddings = json.get_or<bool>("tie_word_embeddings", false);
   config.qkv_bias = reader.feature(family.qkv_bias);
   config.output_bias = reader.feature(family.output_bias);
@@ -190,7 +205,7 @@ ModelConfig ModelConfig::read(const std::filesystem::path& path) {
   check_size(json, config);
   config.eos_token_ids = read_eos(json);
   if (json.has("bos_token_id")) {
-    config.bos_token_id = json.get<int64_t>("bos_token_id");
+    config.bos_token_id = reader.integer("bos_token_id", kNoToken, kMaxSize);
   }
   config.dtype = json.get_or<std::string>("dtype", json.get_or<std::string>("torch_dtype", ""));
   constexpr std::array<std::string_view, 5> kKnownDtypes = {"", "auto", "float32", "float16", "bfloat16"};

@@ -2,9 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 namespace retrosparse {
+
+double number_in_range(const JsonObject& json, const std::string& key, double above, double at_most) {
+  const auto value = json.get<double>(key);
+  if (!(value > above && value <= at_most)) {
+    throw json.out_of_range(key, fmt::format("a number above {:g}, at most {:g}", above, at_most));
+  }
+  return value;
+}
 
 int64_t ConfigReader::integer(const std::string& name, int64_t lowest, int64_t highest,
                               std::optional<int64_t> fallback) const {
@@ -27,14 +33,10 @@ int64_t ConfigReader::integer(const std::string& name, int64_t lowest, int64_t h
   return value;
 }
 
-double ConfigReader::positive(const std::string& name) const {
+double ConfigReader::number(const std::string& name, double above, double at_most) const {
   const std::string key = key_of(name);
   const auto known = default_of(name);
-  const double value = !json_.has(key) && known ? *known : json_.get<double>(key);
-  if (!(value > 0) || !std::isfinite(value)) {
-    throw json_.out_of_range(key, "a number above 0");
-  }
-  return value;
+  return !json_.has(key) && known ? *known : number_in_range(json_, key, above, at_most);
 }
 
 bool ConfigReader::feature(const Feature& feature) const {

@@ -8,6 +8,8 @@
 namespace retrosparse {
 namespace {
 
+constexpr double kMaxFactor = 1e6;  // of any scaling: beyond all models
+
 // The factor on cos and sin that arXiv 2309.00071 recommends for a context stretched by `scale`.
 double yarn_scale(double scale, double mscale) {
   return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
@@ -19,17 +21,19 @@ void read_yarn(const JsonObject& json, const ModelConfig& config, RopeConfig& ro
                   static_cast<double>(rope.original_max_position_embeddings);
   }
   const auto number_or = [&](const char* key, double fallback) {  // 0 stands for a value that is not given
-    const auto value = json.get_or<double>(key, 0);
-    return value == 0 ? fallback : value;
+    return json.get_or<double>(key, 0) == 0 ? fallback : number_in_range(json, key, 0, kMaxFactor);
   };
   rope.beta_fast = number_or("beta_fast", 32);
   rope.beta_slow = number_or("beta_slow", 1);
   rope.truncate = json.get_or<bool>("truncate", true);
-  const auto mscale = json.get_or<double>("mscale", 0), mscale_all_dim = json.get_or<double>("mscale_all_dim", 0);
+  const double mscale = number_or("mscale", 0), mscale_all_dim = number_or("mscale_all_dim", 0);
+  if (json.has("attention_factor")) {
+    rope.attention_factor = number_in_range(json, "attention_factor", 0, kMaxFactor);
+    return;
+  }
   rope.attention_factor = mscale != 0 && mscale_all_dim != 0
                               ? yarn_scale(rope.factor, mscale) / yarn_scale(rope.factor, mscale_all_dim)
                               : yarn_scale(rope.factor, 1);
-  rope.attention_factor = json.get_or<double>("attention_factor", rope.attention_factor);
 }
 
 // Some models have RoPE parameters for each kind of layer, one object inside the other.
@@ -62,23 +66,17 @@ void read_scaling(const JsonObject& json, const JsonObject& scaling, const Model
         .found(type);
   }
   if (rope.type != RopeType::kYarn || scaling.has("factor")) {
-    rope.factor = scaling.get<double>("factor");
-    if (!(rope.factor > 0) || !std::isfinite(rope.factor)) {
-      throw scaling.out_of_range("factor", "a number above 0");
-    }
+    rope.factor = number_in_range(scaling, "factor", 0, kMaxFactor);
   }
-  rope.original_max_position_embeddings =
-      json.get_or<int64_t>("original_max_position_embeddings",
-                           scaling.get_or<int64_t>("original_max_position_embeddings", config.max_position_embeddings));
-  if (rope.original_max_position_embeddings < 1) {
-    throw scaling.out_of_range("original_max_position_embeddings", "a whole number above 0");
+  const char* original = "original_max_position_embeddings";
+  const JsonObject& holder = json.has(original) ? json : scaling;
+  rope.original_max_position_embeddings = holder.get_or<int64_t>(original, config.max_position_embeddings);
+  if (rope.original_max_position_embeddings < 1 || rope.original_max_position_embeddings > kMaxPositions) {
+    throw holder.out_of_range(original, fmt::format("a whole number from 1 to {}", kMaxPositions));
   }
   if (rope.type == RopeType::kLlama3) {
-    rope.low_freq_factor = scaling.get<double>("low_freq_factor");
-    rope.high_freq_factor = scaling.get<double>("high_freq_factor");
-    if (!(rope.low_freq_factor > 0) || !(rope.high_freq_factor > rope.low_freq_factor)) {
-      throw scaling.out_of_range("high_freq_factor", "a number above low_freq_factor, both above 0");
-    }
+    rope.low_freq_factor = number_in_range(scaling, "low_freq_factor", 0, kMaxFactor);
+    rope.high_freq_factor = number_in_range(scaling, "high_freq_factor", rope.low_freq_factor, kMaxFactor);
   } else if (rope.type == RopeType::kYarn) {
     read_yarn(scaling, config, rope);
   }
@@ -101,11 +99,8 @@ RopeConfig read_rope(const JsonObject& json, const ConfigReader& reader, const M
     refuse_nested(scaling);
   }
   const bool stated_there = scaled && scaling.has("rope_theta");
-  rope.theta = stated_there ? scaling.get<double>("rope_theta") : reader.positive("rope_theta");
-  if (!(rope.theta > 1 && rope.theta <= kMaxTheta)) {
-    throw(stated_there ? scaling : json)
-        .out_of_range("rope_theta", fmt::format("a number above 1, at most {:g}", kMaxTheta));
-  }
+  rope.theta =
+      stated_there ? number_in_range(scaling, "rope_theta", 1, kMaxTheta) : reader.number("rope_theta", 1, kMaxTheta);
   if (!scaled) {
     return rope;
   }

@@ -205,9 +205,74 @@ TEST(ModelConfig, SwishIsAnotherNameOfSilu) {
   EXPECT_EQ(answer_to("hidden_act", "swish"), "");
 }
 
+TEST(ModelConfig, NumbersHaveARange) {
+  const auto expect_range = [](const char* key, const char* range, const std::vector<nlohmann::json>& fine,
+                               const std::vector<nlohmann::json>& absurd) {
+    for (const nlohmann::json& value : fine) {
+      EXPECT_EQ(answer_to(key, value), "") << key << " = " << value;
+    }
+    for (const nlohmann::json& value : absurd) {
+      const std::string answer = answer_to(key, value);
+      EXPECT_NE(answer.find(fmt::format("config.json: key '{}': out of range: expected {}, found ", key, range)),
+                std::string::npos)
+          << answer;
+    }
+  };
+  expect_range("rms_norm_eps", "a number above 0, at most 1", {1e-12, 1e-5, 1}, {0, -1e-6, 1.5, 1e10});
+  expect_range("rope_theta", "a number above 1, at most 1e+15", {1.5, 10000, 5e8}, {0, 1, -1e4, 2e15});
+  const char* ids = "whole numbers from -1 to 16777216";
+  expect_range("eos_token_id", ids, {-1, 0, 60, {-1, 60}}, {-2, 1 << 25, {3, -2}, {int64_t{1} << 40}});
+  expect_range("bos_token_id", "a whole number from -1 to 16777216", {-1, 0, 60}, {-2, 1 << 25, int64_t{1} << 40});
+  expect_range("mlp_only_layers", "whole numbers from 0 to 4095", {{0, 2}, {7}}, {{-1}, {0, 4096}});
+}
+
+TEST(ModelConfig, NumbersOfRopeHaveARange) {
+  const auto expect_range = [](nlohmann::json scaling, const char* key, const char* range,
+                               const std::vector<double>& fine, const std::vector<double>& absurd) {
+    for (const double value : fine) {
+      scaling[key] = value;
+      EXPECT_EQ(answer_to("rope_parameters", scaling), "") << scaling;
+    }
+    for (const double value : absurd) {
+      scaling[key] = value;
+      const std::string answer = answer_to("rope_parameters", scaling);
+      EXPECT_NE(answer.find(fmt::format("config.json: key 'rope_parameters.{}': out of range: expected {}, found ", key,
+                                        range)),
+                std::string::npos)
+          << answer;
+    }
+  };
+  const nlohmann::json linear = {{"rope_type", "linear"}, {"factor", 2}};
+  const nlohmann::json yarn = {{"rope_type", "yarn"}, {"factor", 4}};
+  const nlohmann::json llama3 = {
+      {"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}};
+  const char* factor = "a number above 0, at most 1e+06";
+  for (const nlohmann::json& scaling : {linear, llama3, yarn}) {
+    expect_range(scaling, "factor", factor, {0.5, 8, 128}, {0, -2, 1e10});
+    expect_range(scaling, "rope_theta", "a number above 1, at most 1e+15", {1e4, 5e8}, {0, -1e4, 1e20});
+  }
+  expect_range(llama3, "low_freq_factor", factor, {0.5, 2}, {0, -1, 1e10});
+  expect_range(llama3, "high_freq_factor", "a number above 1, at most 1e+06", {1.5, 32}, {1, 0, -4, 1e10});
+  for (const char* key : {"beta_fast", "beta_slow", "mscale", "mscale_all_dim"}) {
+    expect_range(yarn, key, factor, {0, 0.7, 32}, {-1, 1e10});  // 0: not given
+  }
+  expect_range(yarn, "attention_factor", factor, {0.7, 1.2}, {0, -1, 1e10});
+  const std::string original = "original_max_position_embeddings";
+  for (const int64_t absurd : {int64_t{0}, int64_t{-8}, int64_t{1} << 50}) {
+    nlohmann::json scaling = yarn;
+    scaling[original] = absurd;
+    EXPECT_NE(answer_to("rope_parameters", scaling).find("key 'rope_parameters." + original + "': out of range"),
+              std::string::npos);
+    nlohmann::json config = tiny_config();
+    config["rope_parameters"] = yarn;
+    config[original] = absurd;
+    EXPECT_NE(answer_to(config).find("key '" + original + "': out of range"), std::string::npos);
+  }
+}
+
 TEST(ModelConfig, SaysWhenANumberIsOutOfRange) {
-  EXPECT_NE(answer_to("rms_norm_eps", 0).find("out of range: expected a number above 0, found 0"), std::string::npos);
-  EXPECT_NE(answer_to("rope_theta", 0).find("out of range"), std::string::npos);
+  EXPECT_NE(answer_to("rms_norm_eps", 0).find("out of range: expected a number above 0, at most 1, found 0"),
+            std::string::npos);
   EXPECT_NE(answer_to("num_key_value_heads", 4).find("out of range: expected a divisor"), std::string::npos);
   EXPECT_NE(answer_to("rms_norm_eps", "small").find("wrong type"), std::string::npos);
 }

@@ -149,6 +149,13 @@ def test_broken_index(retrosparse, model, text):
     ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}},
      "rope_parameters.full_attention"),
     ({"rms_norm_eps": -1}, "out of range"),
+    ({"rms_norm_eps": 1e10}, "'rms_norm_eps': out of range: expected a number above 0, at most 1, found 10000000000.0"),
+    ({"rms_norm_eps": float("nan")}, "not valid json"),
+    ({"rope_theta": -1e4}, "'rope_theta': out of range: expected a number above 1, at most 1e+15, found -10000.0"),
+    ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "attention_factor": -1.0}},
+     "'rope_parameters.attention_factor': out of range: expected a number above 0, at most 1e+06, found -1.0"),
+    ({"eos_token_id": [0, 1 << 40]}, "'eos_token_id': out of range: expected whole numbers from -1 to"),
+    ({"hidden_act": "sillu"}, "'hidden_act': unsupported activation: expected silu, found sillu"),
     ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
     ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
     ({"hidden_act": "gelu"}, "gelu"),
@@ -157,6 +164,13 @@ def test_broken_config(retrosparse, model, changes, says):
     edit_json(model / "config.json", **changes)
     for command in (["inspect"], ["plan"], ["generate", "--prompt", "a", "--model"]):
         fails(retrosparse, *command, model, says=["config.json", says])
+
+
+def test_an_unknown_dtype_is_one_warning(retrosparse, model):
+    """generate reads config.json twice."""
+    edit_json(model / "config.json", dtype=..., torch_dtype="int7")
+    for command in (["inspect"], ["plan"], ["generate", "--prompt", "a", "--max-new-tokens", "1", "--model"]):
+        assert retrosparse(*command, model).stderr.count("int7 is not one that models run in") == 1
 
 
 def test_a_window_of_the_models_own_is_refused(retrosparse, model):
