@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 #include <string>
 
@@ -82,6 +83,8 @@ int run(int argc, char** argv) {
     return fail_in_libtorch(error);
   } catch (const std::bad_alloc&) {
     return fail(kError, fmt::format("out of memory ({})", kMemoryHint));
+  } catch (const std::filesystem::filesystem_error& error) {  // a folder that may not be entered or written
+    return fail(kError, fmt::format("{}: {}", error.path1().string(), error.code().message()));
   } catch (const std::exception& error) {
     return fail(kError, fmt::format("internal error: {}", error.what()));
   }
