@@ -1,6 +1,10 @@
+#include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "calibrate/gates.h"
 #include "calibrate/tile_share.h"
@@ -19,27 +23,33 @@ std::vector<Report::TaskKl> kl_by_task(const std::map<std::string, LabelScores>&
   return tasks;
 }
 
-// The settings that every retrieval head starts from; false in `by_head` where all have the same.
+// The least setting of any head, and where heads differ the most, too.
+template <typename T>
+std::pair<std::optional<T>, std::optional<T>> range_of(const SelectionSettings& selection, T GateSettings::*setting) {
+  std::optional<T> least, most;
+  for (const std::vector<GateSettings>& layer : selection.gates) {
+    for (const GateSettings& gate : layer) {
+      least = std::min(least.value_or(gate.*setting), gate.*setting);
+      most = std::max(most.value_or(gate.*setting), gate.*setting);
+    }
+  }
+  return {least, least < most ? most : std::nullopt};
+}
+
 Report::SelectionPoint shown(const CurvePoint& point) {
   Report::SelectionPoint result;
   const SelectionSettings& selection = point.selection;
-  const GateSettings* first = nullptr;
-  for (const std::vector<GateSettings>& layer : selection.gates) {
-    for (const GateSettings& gate : layer) {
-      first = first == nullptr ? &gate : first;
-      result.by_head = result.by_head || !(gate == *first);
-    }
-  }
   result.rule = selection.by_exact_scores ? "oracle" : name_of(selection.rule);
   if (selection.rule != SelectionRule::kTopK) {
-    result.p = first->p;
+    std::tie(result.p, result.most_p) = range_of(selection, &GateSettings::p);
   }
   if (selection.rule == SelectionRule::kTopP) {
-    result.min_tokens = first->min_tokens;
+    std::tie(result.min_tokens, result.most_min_tokens) = range_of(selection, &GateSettings::min_tokens);
   }
   if (selection.rule != SelectionRule::kPaper) {
-    result.max_tokens = first->max_tokens;
+    std::tie(result.max_tokens, result.most_max_tokens) = range_of(selection, &GateSettings::max_tokens);
   }
+  result.by_head = result.most_p || result.most_min_tokens || result.most_max_tokens;
   if (selection.tail_block > 0) {
     result.tail_block = selection.tail_block;
   }
@@ -50,8 +60,25 @@ Report::SelectionPoint shown(const CurvePoint& point) {
   return result;
 }
 
-// The rules that the chosen one is compared with, at the same rows: top_k with the oracle beside, and the paper's.
-std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe) {
+// What every retrieval head was given; nothing by rules that have no gates.
+std::vector<Report::HeadGate> gates_by_head(const HeadPlan& plan, const SelectionSettings& selection) {
+  std::vector<Report::HeadGate> gates;
+  for (size_t layer = 0; layer < selection.gates.size() && selection.rule == SelectionRule::kTopP; ++layer) {
+    for (size_t place = 0; place < selection.gates[layer].size(); ++place) {
+      const GateSettings& gate = selection.gates[layer][place];
+      gates.push_back({.layer = static_cast<int64_t>(layer),
+                       .head = plan.retrieval_heads[layer][place],
+                       .p = gate.p,
+                       .min_tokens = gate.min_tokens,
+                       .max_tokens = gate.max_tokens});
+    }
+  }
+  return gates;
+}
+
+// What the chosen rule is compared with, at the same rows: top_k with the oracle beside, the paper's, and the recipe's
+// own rule without its tail, since none of the others has one.
+std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe, const SelectionSettings& own) {
   std::vector<SelectionSettings> settings;
   for (const int64_t count : {16, 64, 256, 1024}) {
     settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kTopK, {0.9, count, count}));
@@ -61,6 +88,10 @@ std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe
   }
   for (const double p : {0.5, recipe.validate.paper_p}) {
     settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kPaper, {p, 0, 1}));
+  }
+  if (own.tail_block > 0) {
+    settings.push_back(own);
+    settings.back().tail_block = 0;
   }
   return settings;
 }
@@ -109,7 +140,7 @@ void calibrate(Workspace& workspace, const Model& student, const std::filesystem
   Report report = workspace.empty_report();
   if (recipe.calibrate.enabled) {
     Report::Selection& selection = report.selection.emplace();
-    std::vector<SelectionSettings> others = rivals(sparse.plan, recipe);
+    std::vector<SelectionSettings> others = rivals(sparse.plan, recipe, sparse.selection);
     others.push_back(sparse.selection);
     const SelectionCurve measured = measure_selections(student, sparse, num_samples, sample, others, chunk);
     CurvePoint chosen = measured.points.back();
@@ -135,6 +166,7 @@ void calibrate(Workspace& workspace, const Model& student, const std::filesystem
     const SelectionCounts counts = total(chosen.counts);
     selection.far_available = static_cast<double>(counts.far_available) / static_cast<double>(counts.rows);
     selection.far_tokens = far_tokens_by_head(sparse.plan, chosen.counts);
+    selection.gates = gates_by_head(sparse.plan, chosen.selection);
     selection.chosen = shown(chosen);
     selection.kl_target = recipe.calibrate.kl_target;
     sparse.selection = std::move(chosen.selection);

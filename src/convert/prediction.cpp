@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <string_view>
 
 #include "convert/artifacts.h"
 
@@ -14,20 +13,14 @@ namespace retrosparse {
 namespace {
 
 // The entry of the table whose name the GPU's own ("NVIDIA H100 PCIe") contains; the longest, should several.
-const Gpu* gpu_of([[maybe_unused]] at::Device device) {
+const Gpu* gpu_of(at::Device device) {
   const Gpu* found = nullptr;
-#ifdef RETROSPARSE_WITH_CUDA
-  cudaDeviceProp properties;
-  if (cudaGetDeviceProperties(&properties, device.index()) != cudaSuccess) {
-    return nullptr;
-  }
-  const std::string_view own_name = properties.name;
+  const std::string own_name = device_name(device);
   for (const Gpu& gpu : known_gpus()) {
     if (own_name.find(gpu.name) != own_name.npos && (found == nullptr || gpu.name.size() > found->name.size())) {
       found = &gpu;
     }
   }
-#endif
   return found;
 }
 
@@ -42,6 +35,16 @@ std::optional<Machine> machine_of_run(const ConversionOptions& options) {
 }
 
 }  // namespace
+
+std::string device_name(at::Device device) {
+#ifdef RETROSPARSE_WITH_CUDA
+  cudaDeviceProp properties;
+  if (device.is_cuda() && cudaGetDeviceProperties(&properties, device.index()) == cudaSuccess) {
+    return properties.name;
+  }
+#endif
+  return device.str();
+}
 
 std::optional<StageCost> predict_stage(const std::string& stage, const Workspace& workspace) {
   const ConversionOptions& options = workspace.options();

@@ -34,6 +34,7 @@ std::vector<IndexStatistics> measure_index(Workspace& workspace, const HeadPlan&
   const at::NoGradGuard no_grad;
   PlannedAttention planned(plan.windows(), plan.num_key_value_heads, workspace.options().device);
   for (int64_t document = 0; document < kMeasuredDocuments; ++document) {
+    InterruptGuard::check();
     const std::string& task = tasks[static_cast<size_t>(document) % tasks.size()];
     const TaskSample sample = suite.sample(task, recipe.context_length, /*index=*/document);
     IndexLoss loss(plan, indexer, IndexTarget::kFar,
@@ -98,7 +99,7 @@ void run_train(Workspace& workspace) {
   Report report = workspace.empty_report();
   Report::Training& training = report.train.emplace();
   training.target = recipe.train.kl == IndexTarget::kFar ? "far" : "full";
-  training.initialisation = recipe.index.initialization == IndexInitialization::kRope ? "rope" : "random";
+  training.initialization = recipe.index.initialization == IndexInitialization::kRope ? "rope" : "random";
   training.index_dim = recipe.index.index_dim;
   training.steps = read_metrics(folder / "metrics.jsonl");
   const auto before = measure_index(workspace, plan, start), after = measure_index(workspace, plan, indexer);

@@ -37,6 +37,12 @@ struct Sums {
     const SelectionCounts picked = total(counts);
     return picked.rows > 0 ? std::optional(picked.mean()) : std::nullopt;
   }
+
+  std::optional<double> far_available() const {
+    const SelectionCounts picked = total(counts);
+    return picked.rows > 0 ? std::optional(static_cast<double>(picked.far_available) / static_cast<double>(picked.rows))
+                           : std::nullopt;
+  }
 };
 
 using VariantSums = Report::Variants<Sums>;
@@ -91,12 +97,13 @@ CacheBytes cache_bytes(const Workspace& workspace, const SparseModel& sparse) {
 Report::Measurement measured(const Sums& all, const std::vector<double>& accuracies, const std::optional<double>& nll) {
   Report::Measurement result;
   for (const double accuracy : accuracies) {
-    result.accuracy += accuracy / static_cast<double>(accuracies.size());
+    result.accuracy = result.accuracy.value_or(0) + accuracy / static_cast<double>(accuracies.size());
   }
   result.nll = nll;
   result.kl_dense = all.per_row(all.against_dense.kl);
   result.kl_plan = all.per_row(all.against_plan.kl);
   result.far_tokens = all.far_tokens();
+  result.far_available = all.far_available();
   return result;
 }
 
@@ -160,6 +167,8 @@ void run_validate(Workspace& workspace) {
         result.accuracy, result.kl_plan, result.far_tokens, sums);
   }
   progress.finish();
+  validation.samples = static_cast<int64_t>(recipe.validate.tasks.size()) * recipe.validate.samples;
+  validation.rows = all.dense.against_dense.rows;
   for_variants(
       [](std::optional<Report::Measurement>& measurement, const Sums& sums, const std::vector<double>& of_tasks,
          const std::optional<double>& of_text) { measurement = measured(sums, of_tasks, of_text); },

@@ -89,6 +89,9 @@ void check_selection(const Report::Selection& selection, const Checker& check) {
   if (selection.chosen) {
     rule("selection.chosen.rule", *selection.chosen);
   }
+  for (size_t i = 0; i < selection.gates.size(); ++i) {
+    check.head(fmt::format("selection.gates[{}]", i), selection.gates[i].layer, selection.gates[i].head);
+  }
   if (!selection.far_tokens.empty()) {
     check.table("selection.far_tokens", selection.far_tokens);
   }
@@ -107,7 +110,7 @@ void check_report(const Report& report, const std::string& file) {
   }
   if (report.train) {
     check.word("train.target", report.train->target, {"far", "full"});
-    check.word("train.initialisation", report.train->initialisation, {"rope", "random"});
+    check.word("train.initialization", report.train->initialization, {"rope", "random"});
     for (size_t i = 0; i < report.train->heads.size(); ++i) {
       const Report::HeadLoss& loss = report.train->heads[i];
       check.head(fmt::format("train.heads[{}]", i), loss.layer, loss.head);

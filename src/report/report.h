@@ -59,7 +59,7 @@ struct Report {
   /// Stage 1.
   struct Training {
     std::string target;               ///< "far" or "full": the keys that the KL is over
-    std::string initialisation;       ///< "rope" or "random"
+    std::string initialization;       ///< "rope" or "random"
     int64_t index_dim = 0;            ///< r
     std::vector<TrainingStep> steps;  ///< empty: training-free
     std::vector<HeadLoss> heads;      ///< every retrieval head, or none
@@ -79,11 +79,21 @@ struct Report {
     std::optional<int64_t> min_tokens;  ///< floor: top_p
     std::optional<int64_t> max_tokens;  ///< cap: top_p; the k of top_k and oracle
     std::optional<int64_t> tail_block;  ///< tokens whose mean stands for those not picked; none: they are dropped
-    bool by_head = false;               ///< settings differ between heads; p, min_tokens and max_tokens are the start
-    double kl = 0;                      ///< KL(dense retrieval heads || this), mean over the rows
-    double far_tokens = 0;              ///< picked by a head for a row, mean
-    double accuracy = 0;                ///< share of the rows whose likeliest token is right
-    std::vector<TaskKl> tasks;          ///< the same KL, task by task
+    /// Settings differ between heads: the three above are the least of any head, and these the most.
+    bool by_head = false;
+    std::optional<double> most_p;
+    std::optional<int64_t> most_min_tokens, most_max_tokens;
+    double kl = 0;              ///< KL(dense retrieval heads || this), mean over the rows
+    double far_tokens = 0;      ///< picked by a head for a row, mean
+    double accuracy = 0;        ///< share of the rows whose likeliest token is right
+    std::vector<TaskKl> tasks;  ///< the same KL, task by task
+  };
+
+  /// The settings of one retrieval head.
+  struct HeadGate {
+    int64_t layer = 0, head = 0;
+    double p = 0;
+    int64_t min_tokens = 0, max_tokens = 0;
   };
 
   /// The curve of every selection rule, and what calibration chose from it.
@@ -95,6 +105,7 @@ struct Report {
     std::optional<SelectionPoint> chosen;
     double kl_target = 0;
     bool target_met = false;
+    std::vector<HeadGate> gates;  ///< the chosen settings of every retrieval head, or none
     HeadTable far_tokens;  ///< [L][H] under the chosen settings, mean over the rows; null for local heads. Or empty.
   };
 
@@ -138,11 +149,12 @@ struct Report {
   };
 
   struct Measurement {
-    double accuracy = 0;                                ///< mean over the tasks
+    std::optional<double> accuracy;                     ///< mean over the tasks; nothing where none was asked
     std::optional<double> nll;                          ///< of running text, a token
     std::optional<double> kl_dense;                     ///< KL(dense || this), a label row
     std::optional<double> kl_plan;                      ///< KL(plan || this), a label row
     std::optional<double> far_tokens;                   ///< read by a retrieval head for a row, mean
+    std::optional<double> far_available;                ///< that there were to read, mean over the same rows
     double kv_bytes = 0;                                ///< KV cache of one sequence of context_length tokens
     double index_bytes = 0;                             ///< index keys beside it
     std::optional<double> prefill_speed, decode_speed;  ///< generating, tokens a second; see Speed
@@ -165,6 +177,7 @@ struct Report {
   };
 
   struct Validation {
+    int64_t samples = 0, rows = 0;  ///< of everything: the tasks, and running text
     Variants<std::optional<Measurement>> variants;
     std::vector<TaskResult> tasks;
     std::optional<Speed> speed;
@@ -177,7 +190,6 @@ struct Report {
     std::optional<double> predicted_seconds;
     std::optional<double> peak_bytes;  ///< of the memory of `device`
     std::optional<double> predicted_peak_bytes;
-    bool reused = false;  ///< its files were there from an earlier run, which took `seconds`
   };
 
   struct Environment {
@@ -185,6 +197,8 @@ struct Report {
     std::string dtype;               ///< of the weights: "bfloat16"
     std::string device;              ///< "cpu", or what the GPU calls itself
     int64_t processes = 1;
+    int64_t threads = 1;  ///< of the CPU, a process
+    std::string kernels;  ///< of our own that this model's attention runs on there: "off", "prefill" or "all"
   };
 
   Model model;

@@ -60,7 +60,7 @@ template <typename Visit>
 void visit_fields(std::type_identity<Report::Training>, Visit&& visit) {
   using Training = Report::Training;
   visit("target", &Training::target);
-  visit("initialisation", &Training::initialisation);
+  visit("initialization", &Training::initialization);
   visit("index_dim", &Training::index_dim);
   visit("steps", &Training::steps);
   visit("heads", &Training::heads);
@@ -83,10 +83,23 @@ void visit_fields(std::type_identity<Report::SelectionPoint>, Visit&& visit) {
   visit("max_tokens", &Point::max_tokens);
   visit("tail_block", &Point::tail_block);
   visit("by_head", &Point::by_head);
+  visit("most_p", &Point::most_p);
+  visit("most_min_tokens", &Point::most_min_tokens);
+  visit("most_max_tokens", &Point::most_max_tokens);
   visit("kl", &Point::kl);
   visit("far_tokens", &Point::far_tokens);
   visit("accuracy", &Point::accuracy);
   visit("tasks", &Point::tasks);
+}
+
+template <typename Visit>
+void visit_fields(std::type_identity<Report::HeadGate>, Visit&& visit) {
+  using Gate = Report::HeadGate;
+  visit("layer", &Gate::layer);
+  visit("head", &Gate::head);
+  visit("p", &Gate::p);
+  visit("min_tokens", &Gate::min_tokens);
+  visit("max_tokens", &Gate::max_tokens);
 }
 
 template <typename Visit>
@@ -100,6 +113,7 @@ void visit_fields(std::type_identity<Report::Selection>, Visit&& visit) {
   visit("chosen", &Selection::chosen);
   visit("kl_target", &Selection::kl_target);
   visit("target_met", &Selection::target_met);
+  visit("gates", &Selection::gates);
   visit("far_tokens", &Selection::far_tokens);
 }
 
@@ -156,6 +170,7 @@ void visit_fields(std::type_identity<Report::Measurement>, Visit&& visit) {
   visit("kl_dense", &Measurement::kl_dense);
   visit("kl_plan", &Measurement::kl_plan);
   visit("far_tokens", &Measurement::far_tokens);
+  visit("far_available", &Measurement::far_available);
   visit("kv_bytes", &Measurement::kv_bytes);
   visit("index_bytes", &Measurement::index_bytes);
   visit("prefill_speed", &Measurement::prefill_speed);
@@ -187,6 +202,8 @@ void visit_fields(std::type_identity<Report::TaskResult>, Visit&& visit) {
 template <typename Visit>
 void visit_fields(std::type_identity<Report::Validation>, Visit&& visit) {
   using Validation = Report::Validation;
+  visit("samples", &Validation::samples);
+  visit("rows", &Validation::rows);
   visit("variants", &Validation::variants);
   visit("tasks", &Validation::tasks);
   visit("speed", &Validation::speed);
@@ -200,7 +217,6 @@ void visit_fields(std::type_identity<Report::Stage>, Visit&& visit) {
   visit("predicted_seconds", &Stage::predicted_seconds);
   visit("peak_bytes", &Stage::peak_bytes);
   visit("predicted_peak_bytes", &Stage::predicted_peak_bytes);
-  visit("reused", &Stage::reused);
 }
 
 template <typename Visit>
@@ -211,6 +227,8 @@ void visit_fields(std::type_identity<Report::Environment>, Visit&& visit) {
   visit("dtype", &Environment::dtype);
   visit("device", &Environment::device);
   visit("processes", &Environment::processes);
+  visit("threads", &Environment::threads);
+  visit("kernels", &Environment::kernels);
 }
 
 template <typename Visit>

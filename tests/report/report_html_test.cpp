@@ -115,6 +115,80 @@ TEST(ReportHtml, BrowserDrawsIt) {
   EXPECT_EQ(count(full, "undefined"), count(report_html(sample_report()), "undefined"));
 }
 
+// What the reader sees of it: not the scripts, whose texts would be found as well.
+std::string body(const Report& report) {
+  const std::string page = drawn(report);
+  const size_t at = page.find("<main");
+  return page.empty() ? "" : page.substr(at, page.find("</main>", at) - at);
+}
+
+// What stands in the first cell of a row by this name, and those after it, tags left out.
+std::string row_of(const std::string& page, const std::string& name) {
+  const size_t at = page.find(">" + name + "<");
+  EXPECT_NE(at, std::string::npos) << name;
+  return std::regex_replace(page.substr(at, page.find("</tr>", at) - at), std::regex("<[^>]*>"), "|");
+}
+
+TEST(ReportHtml, BrowserShowsWhatHeadsWereGivenAndWhatHasATail) {
+  const std::string page = body(sample_report());
+  if (page.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  EXPECT_TRUE(contains(page, "p 0.8, floor 32 to 64, cap 256 to 512 by head, the rest by means of 64"));
+  for (const char* series : {"top-p with gate, floor and cap, with tail", "top-p with gate, floor and cap, no tail",
+                             "top-k, no tail", "paper's rule, no tail"}) {
+    EXPECT_EQ(count(page, std::string(series) + "</li>"), 1U) << series;
+  }
+  Report dropped = sample_report();
+  for (Report::SelectionPoint& point : dropped.selection->points) {
+    point.tail_block.reset();
+  }
+  EXPECT_FALSE(contains(body(dropped), "no tail"));
+}
+
+TEST(ReportHtml, BrowserMarksNoAccuracyAsBestWithinOneStandardError) {
+  Report report = sample_report();
+  const std::string page = body(report);
+  if (page.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  const std::string few = row_of(page, "few_rows");
+  EXPECT_TRUE(contains(few, "72.4 %|± 8.2"));
+  EXPECT_EQ(count(few, "(best)"), 3U);  // 75.9 and twice 72.4 of 29 rows are the same, 20.7 is not
+  report.validation->tasks.back().rows = 2900;
+  EXPECT_EQ(count(row_of(body(report), "few_rows"), "(best)"), 1U);
+  EXPECT_TRUE(contains(page, "Measured on 4,382 rows of 54 samples"));
+}
+
+TEST(ReportHtml, BrowserShowsWhatDeploymentLosesAndWhetherTheTargetHolds) {
+  Report report = sample_report();
+  const std::string page = body(report);
+  if (page.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  EXPECT_TRUE(contains(page, "<dt>KL to the dense model</dt><dd class=\"value\">0.0133</dd>"));
+  EXPECT_TRUE(contains(page, "of 31,544"));  // what validation's rows had, not calibration's
+  EXPECT_EQ(count(page, "missed</span>"), 0U);
+  EXPECT_FALSE(contains(page, "calibration measured"));
+  report.validation->variants.sparse->kl_plan = 0.168;
+  const std::string missed = body(report);
+  EXPECT_EQ(count(missed, "target 0.005 missed</span>"), 2U);  // the card, and the section on the selection
+  EXPECT_TRUE(contains(missed, "calibration measured 0.0046 on 48 samples"));
+}
+
+TEST(ReportHtml, BrowserFallsBackToTextWhereNothingWasAsked) {
+  const std::string page = body(text_only_sample());
+  if (page.empty()) {
+    GTEST_SKIP() << "no chromium or google-chrome that runs here";
+  }
+  EXPECT_EQ(count(page, "role=\"alert\""), 0U);
+  EXPECT_TRUE(contains(page, "A token of running text costs 1.675 nats after the conversion, 1.671 before it"));
+  EXPECT_FALSE(contains(page, "of the answer tokens are right"));
+  EXPECT_FALSE(contains(page, "Task accuracy"));
+  EXPECT_FALSE(contains(page, "Mean accuracy"));
+  EXPECT_EQ(count(page, "NaN"), 0U);
+}
+
 TEST(ReportHtml, BrowserShowsHostileTexts) {
   Report report = sample_report();
   report.model.name = report.stages[0].name = report.validation->tasks[0].task = "</script><script>alert(1)</script>";

@@ -31,7 +31,8 @@ std::string text_of(const Report& report) {
 }
 
 TEST(ReportJson, ComesBackAsItWas) {
-  for (const Report& report : {sample_report(), sample_report(48, 32), training_free_sample(), bare_sample()}) {
+  for (const Report& report :
+       {sample_report(), sample_report(48, 32), training_free_sample(), text_only_sample(), bare_sample()}) {
     const std::string text = text_of(report);
     EXPECT_EQ(text_of(parse_report(JsonObject::parse(text, "report.json"))), text);
   }
@@ -55,7 +56,6 @@ TEST(ReportJson, ValuesComeBackUnbent) {
   EXPECT_EQ(back.selection->chosen->kl, 0.1 + 0.2);
   EXPECT_EQ(back.model.num_parameters, (int64_t{1} << 53) + 1);
   EXPECT_FALSE(back.validation->variants.dense->kl_plan.has_value());
-  EXPECT_TRUE(back.stages.front().reused);
 }
 
 TEST(ReportJson, NumbersThatAreNotFiniteAreNull) {
@@ -73,6 +73,15 @@ TEST(ReportJson, MissingSectionsAreLeftOut) {
   for (const char* section : {"profile", "train", "selection", "prefill", "distill", "validation"}) {
     EXPECT_FALSE(document.contains(section)) << section;
   }
+}
+
+TEST(ReportJson, AccuracyIsAbsentWhereNothingWasAsked) {
+  const json document(report_json(text_only_sample()));
+  for (const char* variant : {"dense", "plan", "sparse", "paper"}) {
+    EXPECT_FALSE(document.at("validation").at("variants").at(variant).contains("accuracy")) << variant;
+  }
+  const Report back = parse_report(JsonObject::from(document, "report.json"));
+  EXPECT_FALSE(back.validation->variants.sparse->accuracy.has_value());
 }
 
 TEST(ReportJson, RefusesUnknownAndMissingKeys) {
@@ -118,6 +127,10 @@ TEST(ReportJson, RefusesWhatDoesNotFitTheModel) {
   json no_such_head = sample_json();
   no_such_head["profile"]["retrieval_heads"][5] = {8};
   EXPECT_TRUE(contains(error_of(no_such_head), "key 'profile.retrieval_heads[5]': no such head"));
+
+  json no_such_gate = sample_json();
+  no_such_gate["selection"]["gates"][2]["layer"] = 6;
+  EXPECT_TRUE(contains(error_of(no_such_gate), "key 'selection.gates[2]': no such head"));
 
   json rule = sample_json();
   rule["selection"]["points"][0]["rule"] = "top_q";

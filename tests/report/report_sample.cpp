@@ -1,4 +1,5 @@
-// report_sample FOLDER: writes made-up reports into FOLDER/full, /large, /training-free and /bare, to look at the page.
+// report_sample FOLDER: writes made-up reports into FOLDER/full, /large, /training-free, /text-only and /bare, to look
+// at the page.
 #include <cstdio>
 #include <filesystem>
 
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
     retrosparse::write_report(retrosparse::sample_report(), folder / "full");
     retrosparse::write_report(retrosparse::sample_report(48, 32), folder / "large");
     retrosparse::write_report(retrosparse::training_free_sample(), folder / "training-free");
+    retrosparse::write_report(retrosparse::text_only_sample(), folder / "text-only");
     retrosparse::write_report(retrosparse::bare_sample(), folder / "bare");
   } catch (const retrosparse::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -2,23 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <random>
+#include <functional>
+
+#include "sample_parts.h"
 
 namespace retrosparse {
 namespace {
-
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-// Not std::normal_distribution: its numbers depend on the library, these do not.
-class Noise {
- public:
-  double uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
-  double about(double value, double spread) { return value * std::exp(spread * (2 * uniform() - 1)); }
-
- private:
-  std::mt19937_64 random_{7};
-};
 
 Report::Profile sample_profile(const Report::Model& model, Noise& noise) {
   const auto layers = static_cast<size_t>(model.num_hidden_layers),
@@ -55,7 +44,7 @@ Report::Profile sample_profile(const Report::Model& model, Noise& noise) {
 }
 
 Report::Training sample_training(const Report::Profile& profile, Noise& noise) {
-  Report::Training training{.target = "far", .initialisation = "rope", .index_dim = 16};
+  Report::Training training{.target = "far", .initialization = "rope", .index_dim = 16};
   for (int64_t step = 1; step <= 300; ++step) {
     const auto at = static_cast<double>(step);
     const double kl = noise.about(0.52 + 0.95 * std::exp(-at / 45), 0.22);
@@ -79,82 +68,6 @@ Report::Training sample_training(const Report::Profile& profile, Noise& noise) {
   return training;
 }
 
-Report::Selection sample_selection(const Report::Profile& profile, Noise& noise) {
-  Report::Selection selection;
-  selection.samples = 48;
-  selection.rows = 1310;
-  selection.dense_accuracy = 0.9864;
-  selection.far_available = 31740;
-  selection.kl_target = 5e-3;
-  const auto accuracy = [](double kl) { return 0.9864 - 0.6 * kl; };
-  for (const int64_t k : {16, 32, 64, 128, 256, 512, 1024}) {
-    const auto tokens = static_cast<double>(k);
-    const double oracle = 2.3e-3 * std::pow(64 / tokens, 0.8), index = 7.3e-3 * std::pow(64 / tokens, 0.36);
-    selection.points.push_back(
-        {.rule = "top_k", .max_tokens = k, .kl = index, .far_tokens = tokens, .accuracy = accuracy(index)});
-    selection.points.push_back(
-        {.rule = "oracle", .max_tokens = k, .kl = oracle, .far_tokens = tokens, .accuracy = accuracy(oracle)});
-  }
-  for (const double p : {0.5, 0.7, 0.8, 0.9, 0.95}) {
-    const double paper = noise.about(11e-3 * std::pow((1 - p) / 0.1, 0.7), 0.05);
-    selection.points.push_back({.rule = "paper",
-                                .p = p,
-                                .kl = paper,
-                                .far_tokens = 4336 * std::pow(0.1 / (1 - p), 0.8),
-                                .accuracy = accuracy(paper)});
-    for (const int64_t floor : {16, 64, 256}) {
-      for (const int64_t cap : {256, 512, 1024}) {
-        const double wanted = 700 * std::pow(0.1 / (1 - p), 0.9);
-        const double tokens =
-            noise.about(std::clamp(0.55 * std::min(wanted, static_cast<double>(cap)) + 0.5 * static_cast<double>(floor),
-                                   static_cast<double>(floor), static_cast<double>(cap)),
-                        0.06);
-        const double kl = noise.about(
-            1.9e-3 * std::pow(657 / tokens, 0.45) + 1e-3 * std::pow(16.0 / static_cast<double>(floor), 0.7), 0.1);
-        selection.points.push_back({.rule = "top_p",
-                                    .p = p,
-                                    .min_tokens = floor,
-                                    .max_tokens = cap,
-                                    .kl = kl,
-                                    .far_tokens = tokens,
-                                    .accuracy = accuracy(kl)});
-      }
-    }
-  }
-  selection.chosen = Report::SelectionPoint{.rule = "top_p",
-                                            .p = 0.8,
-                                            .min_tokens = 64,
-                                            .max_tokens = 512,
-                                            .by_head = true,
-                                            .kl = 4.6e-3,
-                                            .far_tokens = 187,
-                                            .accuracy = 0.9851};
-  selection.target_met = true;
-  for (size_t layer = 0; layer < profile.mean.size(); ++layer) {
-    auto& row = selection.far_tokens.emplace_back(profile.mean[layer].size(), kNan);
-    for (const int64_t head : profile.retrieval_heads[layer]) {
-      row[static_cast<size_t>(head)] = noise.about(180, 0.9);
-    }
-  }
-  return selection;
-}
-
-Report::Prefill sample_prefill() {
-  return {.mode = "tiles",
-          .tile_share = 0.02,
-          .kl_target = 12e-3,
-          .target_met = true,
-          .points = {{.tile_share = 0.1, .density = 0.009, .kl = 0.027, .accuracy = 0.9771},
-                     {.tile_share = 0.05, .density = 0.020, .kl = 0.0152, .accuracy = 0.9832},
-                     {.tile_share = 0.02,
-                      .density = 0.077,
-                      .kl = 0.0101,
-                      .accuracy = 0.9855,
-                      .tasks = {{"vt", 40, 0.031}, {"kv", 128, 0.0036}}},
-                     {.tile_share = 0.01, .density = 0.171, .kl = 0.0062, .accuracy = 0.9862},
-                     {.tile_share = 0.005, .density = 0.314, .kl = 0.0031, .accuracy = 0.9864}}};
-}
-
 Report::Distillation sample_distillation(Noise& noise) {
   Report::Distillation distillation{.held_out_kl_before = 0.0241, .held_out_kl_after = 0.0133};
   for (int64_t step = 1; step <= 100; ++step) {
@@ -165,7 +78,7 @@ Report::Distillation sample_distillation(Noise& noise) {
 }
 
 Report::Validation sample_validation(const Report::Model& model) {
-  Report::Validation validation;
+  Report::Validation validation{.samples = 54, .rows = 4382};
   const double kv = 4.0 * static_cast<double>(model.num_hidden_layers * model.num_key_value_heads * model.head_dim *
                                               model.context_length);
   validation.variants.dense = Report::Measurement{
@@ -177,6 +90,7 @@ Report::Validation sample_validation(const Report::Model& model) {
                                                    .kl_dense = 0.0133,
                                                    .kl_plan = 4.4e-3,
                                                    .far_tokens = 189.4,
+                                                   .far_available = 31544,
                                                    .kv_bytes = kv * 0.36,
                                                    .index_bytes = kv * 0.021,
                                                    .prefill_speed = 183921,
@@ -186,6 +100,7 @@ Report::Validation sample_validation(const Report::Model& model) {
                                                   .kl_dense = 0.0296,
                                                   .kl_plan = 0.0112,
                                                   .far_tokens = 4336,
+                                                  .far_available = 31544,
                                                   .kv_bytes = kv * 0.36,
                                                   .index_bytes = kv * 0.021};
   const auto task = [&](const char* name, int64_t rows, double dense, double plan, double sparse, double paper) {
@@ -205,6 +120,7 @@ Report::Validation sample_validation(const Report::Model& model) {
   task("key_value", 60, 1, 1, 1, 1);
   task("variable_tracking", 134, 0.8657, 0.8657, 0.8582, 0.8507);
   task("copy", 528, 0.9877, 0.9848, 0.9867, 0.9830);
+  task("few_rows", 29, 0.7586, 0.7241, 0.7241, 0.2069);
   validation.speed = Report::Speed{.prompt_tokens = model.context_length - 64,
                                    .new_tokens = 64,
                                    .runs = 3,
@@ -222,7 +138,7 @@ nlohmann::json sample_recipe() {
         {"learning_rate", 1e-2},
         {"warmup", 100},
         {"kl", "far"},
-        {"initialisation", "rope"},
+        {"initialization", "rope"},
         {"rows_per_document", 512},
         {"index_dim", 16}}},
       {"calibrate", {{"selection", "top_p"}, {"kl_target", 5e-3}, {"p", {0.5, 0.7, 0.8, 0.9, 0.95}}}},
@@ -246,7 +162,12 @@ Report bare_sample() {
                   .vocab_size = 4096,
                   .context_length = 32768};
   report.created = "2026-01-31T12:00:00Z";
-  report.environment = {.retrosparse = "0.1.0", .torch = "2.11.0", .dtype = "bfloat16", .device = "NVIDIA H200"};
+  report.environment = {.retrosparse = "0.1.0",
+                        .torch = "2.11.0",
+                        .dtype = "bfloat16",
+                        .device = "NVIDIA H200",
+                        .threads = 16,
+                        .kernels = "all"};
   return report;
 }
 
@@ -268,8 +189,7 @@ Report sample_report(int64_t layers, int64_t heads) {
                     .seconds = 9.1,
                     .predicted_seconds = 8,
                     .peak_bytes = 2.1 * kGib,
-                    .predicted_peak_bytes = 2.3 * kGib,
-                    .reused = true},
+                    .predicted_peak_bytes = 2.3 * kGib},
                    {.name = "train",
                     .seconds = 74,
                     .predicted_seconds = 61,
@@ -297,6 +217,20 @@ Report sample_report(int64_t layers, int64_t heads) {
                     .peak_bytes = 3.2 * kGib,
                     .predicted_peak_bytes = 3.1 * kGib}};
   report.recipe = sample_recipe();
+  return report;
+}
+
+Report text_only_sample() {
+  Report report = sample_report();
+  report.validation->tasks.clear();
+  report.validation->samples = 6;
+  report.validation->rows = 3072;
+  for (auto variant : {&Report::Variants<std::optional<Report::Measurement>>::dense,
+                       &Report::Variants<std::optional<Report::Measurement>>::plan,
+                       &Report::Variants<std::optional<Report::Measurement>>::sparse,
+                       &Report::Variants<std::optional<Report::Measurement>>::paper}) {
+    (report.validation->variants.*variant)->accuracy.reset();
+  }
   return report;
 }
 

@@ -33,6 +33,24 @@ const percent = orMissing((share, digits = 1) => `${(100 * share).toFixed(digits
 /** A share with as many digits as it takes: 41 %, 2.1 %, 0.05 %. */
 const share = orMissing((value) => `${decimal(100 * value, value < 0.1 ? 2 : 3)} %`);
 
+/**
+ * The standard error of an accuracy over independent rows, by Agresti and Coull's estimate of a binomial share at z = 1:
+ * unlike sqrt(p (1 - p) / n) it is not 0 where all rows are right.
+ */
+function standardError(accuracy, rows) {
+  const middle = (accuracy * rows + 0.5) / (rows + 1);
+  return Math.sqrt(middle * (1 - middle) / (rows + 1));
+}
+
+/** The standard error of the mean over tasks, which count equally; undefined where one was not measured. */
+function meanError(tasks, key) {
+  const sum = tasks.reduce((total, task) => total + standardError(task.accuracy[key], task.rows) ** 2, 0);
+  return tasks.length > 0 && known(sum) ? Math.sqrt(sum) / tasks.length : undefined;
+}
+
+/** "± 8.1". */
+const plusMinus = orMissing((error) => `± ${(100 * error).toFixed(1)}`);
+
 /** A difference of two accuracies in percentage points. */
 const points = orMissing((difference) => {
   const rounded = Math.round(1000 * difference) / 10;
@@ -82,23 +100,28 @@ function headName(layer, head) {
 
 const RULE_NAMES = { top_p: "top-p with gate, floor and cap", top_k: "top-k", paper: "paper's rule", oracle: "oracle" };
 
-/** "p 0.9, floor 64, cap 1,024". */
+/** "64", or "64 to 256" where heads differ. */
+function range(least, most, format) {
+  return known(most) ? `${format(least)} to ${format(most)}` : format(least);
+}
+
+/** "p 0.9, floor 64, cap 256 to 1,024 by head". */
 function settingsText(point) {
   const parts = [];
   if (known(point.p)) {
-    parts.push(`p ${decimal(point.p)}`);
+    parts.push(`p ${range(point.p, point.most_p, decimal)}`);
   }
-  if (known(point.min_tokens) && point.min_tokens !== point.max_tokens) {
-    parts.push(`floor ${integer(point.min_tokens)}`);
+  if (known(point.min_tokens) && (point.by_head || point.min_tokens !== point.max_tokens)) {
+    parts.push(`floor ${range(point.min_tokens, point.most_min_tokens, integer)}`);
   }
   if (known(point.max_tokens)) {
-    parts.push(`${point.rule === "top_p" ? "cap" : "k"} ${integer(point.max_tokens)}`);
+    parts.push(`${point.rule === "top_p" ? "cap" : "k"} ${range(point.max_tokens, point.most_max_tokens, integer)}`);
+  }
+  if (point.by_head) {
+    parts.push(`${parts.pop()} by head`);
   }
   if (known(point.tail_block)) {
     parts.push(`the rest by means of ${integer(point.tail_block)}`);
-  }
-  if (point.by_head) {
-    parts.push("less for heads that allow it");
   }
   return parts.join(", ");
 }

@@ -6,14 +6,16 @@ function section(id, title, content) {
 
 function validationSection({ validation, model }) {
   return [comparisonTable(validation, model), html("p", { class: "key" }, html("span", { class: "badge" }, "●"),
-    " best of its row. An accuracy is the share of answer tokens that are the model's first choice."), variantLegend()];
+    " best of its row; accuracies within one standard error (±) of the best count as equal. ",
+    "An accuracy is the share of answer tokens that are the model's first choice."), variantLegend()];
 }
 
 function runSection({ stages, environment, recipe }) {
   const settings = flattened(recipe);
   const versions = [["retrosparse", environment.retrosparse], ["torch", environment.torch],
     ["dtype", environment.dtype],
-    ["device", environment.device], ["processes", environment.processes]];
+    ["device", environment.device], ["processes", environment.processes], ["CPU threads", environment.threads],
+    ["kernels", environment.kernels]];
   return [stages.length > 0 ? stageTable(stages) : html("p", { class: "absent" }, "No stage was timed."),
     html("div", { class: "columns" },
       html("div", {}, html("h3", {}, "Versions"), html("dl", { class: "settings" },

@@ -81,23 +81,39 @@ function pointText(point) {
     `accuracy ${percent(point.accuracy)}`];
 }
 
-function selectionCurve({ points: measured, chosen, kl_target: target, far_available: available }) {
-  const series = RULES.map((rule) => ({
-    ...rule, name: rule.key === "oracle" ? "oracle (top-k by the true scores)" : RULE_NAMES[rule.key],
-    points: measured.filter((point) => point.rule === rule.key)
-      .map((point) => ({ x: point.far_tokens, y: point.kl, text: pointText(point) })),
+function hasTail(point) {
+  return known(point.tail_block);
+}
+
+/** The points of each rule; where there is a tail at all, with and without it apart, since it is what decides. */
+function curveSeries(measured) {
+  const tails = measured.some(hasTail);
+  return RULES.flatMap((rule) => [true, false].map((tail) => {
+    const own = measured.filter((point) => point.rule === rule.key);
+    const name = rule.key === "oracle" ? "oracle (top-k by the true scores)" : RULE_NAMES[rule.key];
+    return { ...rule, tail, shape: !tail && own.some(hasTail) ? "down" : rule.shape,
+      name: tails ? `${name}, ${tail ? "with tail" : "no tail"}` : name,
+      points: own.filter((point) => hasTail(point) === tail)
+        .map((point) => ({ x: point.far_tokens, y: point.kl, text: pointText(point) })) };
   })).filter((one) => one.points.length > 0);
+}
+
+function selectionCurve({ points: measured, chosen, kl_target: target, far_available: available }) {
+  const series = curveSeries(measured);
   const sorted = [...measured].sort((a, b) => a.rule.localeCompare(b.rule) || a.far_tokens - b.far_tokens);
   return figure({
     title: "What is lost against what is read",
     note: "KL to the model with dense retrieval heads, by far tokens that a head reads for a row. Lower and further left " +
-      "is better; lines join the settings that no other of the same rule beats.",
+      "is better; lines join the settings that no other of the same rule beats." +
+      (measured.some(hasTail) ? " A tail lets means of blocks stand for the tokens that were not picked; without one " +
+        "they are dropped." : ""),
     label: `KL against far tokens for ${series.map((one) => one.name).join(", ")}` +
       (chosen ? `. Chosen: KL ${decimal(chosen.kl)} at ${integer(chosen.far_tokens)} far tokens` : ""),
     legend: legend(series), wide: true,
     draw: (width) => costChart(width, {
       series, target, chosen: chosen ? { x: chosen.far_tokens, y: chosen.kl, text: pointText(chosen),
-        series: RULES.find((rule) => rule.key === chosen.rule) } : null,
+        series: series.find((one) => one.key === chosen.rule && one.tail === hasTail(chosen)) ??
+          RULES.find((rule) => rule.key === chosen.rule) } : null,
       limit: available > 0 ? { x: available, text: `all ${integer(available)}` } : null,
       x: { title: "far tokens a head and row", format: count },
         y: { title: "KL, nats", format: (value) => decimal(value, 2) },
@@ -108,7 +124,13 @@ function selectionCurve({ points: measured, chosen, kl_target: target, far_avail
   });
 }
 
-function tokensByHead(tableOfHeads, chosen) {
+function tokensByHead({ far_tokens: tableOfHeads, chosen, gates }) {
+  const gateOf = new Map(gates.map((gate) => [headName(gate.layer, gate.head), gate]));
+  const gateLines = (name) => (gateOf.has(name) ? [settingsText({ ...gateOf.get(name), rule: "top_p" })] : []);
+  const gateCells = (name) => {
+    const gate = gateOf.get(name);
+    return gate ? [decimal(gate.p), integer(gate.min_tokens), integer(gate.max_tokens)] : [];
+  };
   const heads = tableOfHeads.flatMap((row, layer) => row.map((value, head) => ({ layer, head, value })))
     .filter((one) => known(one.value)).sort((a, b) => b.value - a.value);
   const mean = heads.reduce((sum, one) => sum + one.value, 0) / heads.length;
@@ -120,29 +142,34 @@ function tokensByHead(tableOfHeads, chosen) {
     wide: true,
     draw: (width) => headColumns(width, {
       heads: heads.map((one) => ({ name: headName(one.layer, one.head), value: one.value,
-        text: [`layer ${one.layer}, head ${one.head}`, `${integer(one.value)} far tokens`] })),
+        text: [`layer ${one.layer}, head ${one.head}`, `${integer(one.value)} far tokens`,
+          ...gateLines(headName(one.layer, one.head))] })),
       lines: [{ value: mean, text: `mean ${integer(mean)}` },
         known(chosen?.max_tokens) && !chosen.by_head ? { value: chosen.max_tokens,
           text: `cap ${integer(chosen.max_tokens)}` } : null,
       ].filter((line) => line),
       title: "far tokens", format: count,
     }),
-    data: numbers("Far tokens of all heads", () => table(["Head", "Far tokens"],
-      heads.map((one) => [headName(one.layer, one.head), decimal(one.value)]))),
+    data: numbers("Far tokens and settings of all heads", () => table(
+      ["Head", "Far tokens", ...(gates.length > 0 ? ["p", "Floor", "Cap"] : [])],
+      heads.map((one) => [headName(one.layer, one.head), decimal(one.value),
+        ...gateCells(headName(one.layer, one.head))]))),
   });
 }
 
-function selectionSection({ selection }) {
-  const { chosen } = selection;
+function selectionSection(report) {
+  const { selection } = report, { chosen } = selection, outcome = klOutcome(report);
   const onRows = `Measured on ${plural(selection.rows, "row")} of ${plural(selection.samples, "sample")}, where the model ` +
     `with dense retrieval heads is right on ${percent(selection.dense_accuracy)}.`;
   return [chosen
     ? html("p", {}, "Chosen: ", html("strong", {}, `${RULE_NAMES[chosen.rule]}, ${settingsText(chosen)}`),
       `, with a KL of ${decimal(chosen.kl)} at ${integer(chosen.far_tokens)} far tokens. `,
-      selection.kl_target > 0 ? [targetState(selection.target_met, selection.kl_target), ". "] : null, onRows)
+      selection.kl_target > 0 ? [targetState(selection.target_met, selection.kl_target), ". "] : null, onRows,
+      outcome ? [` On validation's samples the KL is ${decimal(outcome.validated)}: `,
+        targetState(outcome.met, outcome.target), outcome.warning ? `, while ${outcome.warning}.` : "."] : null)
     : html("p", {}, "Nothing was chosen. ", onRows),
   html("div", { class: "figures" }, selection.points.length > 0 ? selectionCurve(selection) : null,
-    tokensByHead(selection.far_tokens, chosen))];
+    tokensByHead(selection))];
 }
 
 function prefillSection({ prefill }) {

@@ -26,28 +26,56 @@ function card(title, value, ...remarks) {
     remarks.filter((remark) => remark).map((remark) => html("dd", {}, remark)));
 }
 
-function accuracyCard({ dense, sparse }, selection) {
-  if (sparse) {
+/** What validation says about the target that calibration went for; null where it was not asked. */
+function klOutcome({ validation, selection }) {
+  const validated = validation?.variants.sparse?.kl_plan, calibrated = selection?.chosen?.kl;
+  const target = selection?.kl_target ?? 0;
+  if (!known(validated) || !known(calibrated) || !(target > 0)) {
+    return null;
+  }
+  const apart = Math.max(validated, calibrated) > 2 * Math.min(validated, calibrated);
+  return { validated, target, met: validated <= target,
+    warning: apart ? `calibration measured ${decimal(calibrated)} on ${plural(selection.samples, "sample")}` : null };
+}
+
+function accuracyCard({ variants, tasks }, selection) {
+  const { dense, sparse } = variants;
+  if (known(sparse?.accuracy)) {
     return card("Task accuracy", percent(sparse.accuracy),
-      dense ? `dense ${percent(dense.accuracy)} (${points(sparse.accuracy - dense.accuracy)})` : null);
+      dense ? `dense ${percent(dense.accuracy)} (${points(sparse.accuracy - dense.accuracy)})` : null,
+      `${plusMinus(meanError(tasks, "sparse"))} points of standard error`);
+  }
+  if (sparse) {
+    return known(sparse.nll) ? card("NLL of running text", decimal(sparse.nll, 4),
+      dense ? `dense ${decimal(dense.nll, 4)}` : null) : null;
   }
   return selection?.chosen ? card("Accuracy, calibration rows", percent(selection.chosen.accuracy),
     `dense retrieval ${percent(selection.dense_accuracy)}`) : null;
 }
 
-function klCard({ sparse, paper }, selection) {
-  const kl = sparse?.kl_plan ?? selection?.chosen?.kl;
-  const target = selection?.kl_target ?? 0;
-  return known(kl) ? card("KL to dense retrieval", decimal(kl),
-    target > 0 ? targetState(kl <= target, target) : null,
-    known(paper?.kl_plan) ? `paper's rule ${decimal(paper.kl_plan)}` : null) : null;
+/** What deployment loses, and the part of it that calibration answers for. */
+function klCards(report) {
+  const { sparse, paper } = report.validation?.variants ?? {};
+  const { selection } = report, outcome = klOutcome(report);
+  const target = selection?.kl_target ?? 0, calibrated = selection?.chosen?.kl;
+  if (!known(sparse?.kl_plan)) {
+    return [known(calibrated) ? card("KL to dense retrieval, calibration rows", decimal(calibrated),
+      target > 0 ? targetState(calibrated <= target, target) : null) : null];
+  }
+  const papers = (key) => (known(paper?.[key]) ? `paper's rule ${decimal(paper[key])}` : null);
+  return [
+    known(sparse.kl_dense) ? card("KL to the dense model", decimal(sparse.kl_dense), "nats a row: what deployment loses",
+      papers("kl_dense")) : null,
+    card("KL to dense retrieval", decimal(sparse.kl_plan), outcome ? targetState(outcome.met, outcome.target) : null,
+      outcome?.warning, papers("kl_plan")),
+  ];
 }
 
 function tokensCard({ sparse, paper }, selection) {
   const tokens = sparse?.far_tokens ?? selection?.chosen?.far_tokens;
+  const available = sparse ? sparse.far_available : selection?.far_available;
   return known(tokens) ? card("Far tokens a head reads", integer(tokens),
-    known(selection?.far_available) && selection.far_available > 0
-      ? `${share(tokens / selection.far_available)} of ${integer(selection.far_available)}` : null,
+    available > 0 ? `${share(tokens / available)} of ${integer(available)}` : null,
     known(paper?.far_tokens) ? `paper's rule ${integer(paper.far_tokens)}` : null) : null;
 }
 
@@ -72,6 +100,20 @@ function timeCard(stages, environment) {
     known(total.peak) ? `${bytes(total.peak)} peak memory` : null, `on ${environment.device}`) : null;
 }
 
+/** Before and after in one number: the accuracy where answers were asked for, or what running text or rows lose. */
+function mainFinding(sparse, reference) {
+  if (known(sparse.accuracy) && known(reference.accuracy)) {
+    return `${percent(sparse.accuracy)} of the answer tokens are right after the conversion, ` +
+      `${percent(reference.accuracy)} before it`;
+  }
+  const kl = known(sparse.kl_dense) ? `the KL from the dense model is ${decimal(sparse.kl_dense)} nats a row` : null;
+  if (known(sparse.nll) && known(reference.nll)) {
+    return `A token of running text costs ${decimal(sparse.nll, 4)} nats after the conversion, ` +
+      `${decimal(reference.nll, 4)} before it${kl ? `; ${kl}` : ""}`;
+  }
+  return kl ? `T${kl.slice(1)}` : "The converted model was measured";
+}
+
 /** One sentence; null where nothing was validated. */
 function verdict(report) {
   const { dense, plan, sparse } = report.validation?.variants ?? {};
@@ -79,9 +121,8 @@ function verdict(report) {
   if (!sparse || !reference) {
     return null;
   }
-  const parts = [html("strong", {}, `${percent(sparse.accuracy)} of the answer tokens are right after the conversion, `,
-    `${percent(reference.accuracy)} before it`)];
-  const available = report.selection?.far_available;
+  const parts = [html("strong", {}, mainFinding(sparse, reference))];
+  const available = sparse.far_available;
   if (known(sparse.far_tokens) && available > 0) {
     const read = share(sparse.far_tokens / available);
     parts.push(` – while a retrieval head reads ${read} of what lies beyond its window`);
@@ -89,7 +130,11 @@ function verdict(report) {
   if (dense) {
     parts.push(`, and the cache takes ${share(cacheBytes(sparse) / cacheBytes(dense))} of its former size`);
   }
-  return html("p", { class: "verdict" }, parts, ".");
+  const { samples, rows, tasks } = report.validation;
+  const error = plusMinus(meanError(tasks, "sparse"));
+  return html("p", { class: "verdict" }, parts, ". ", html("small", {},
+    `Measured on ${plural(rows, "row")} of ${plural(samples, "sample")}`,
+    tasks.length > 0 ? `; the standard error of the accuracy is ${error} points.` : "."));
 }
 
 function header({ model, environment, created }) {
@@ -110,9 +155,10 @@ function header({ model, environment, created }) {
 function summary(report) {
   const variants = report.validation?.variants ?? {};
   const cards = [
-    accuracyCard(variants, report.selection), klCard(variants, report.selection),
+    accuracyCard(report.validation ?? { variants, tasks: [] }, report.selection), ...klCards(report),
     tokensCard(variants, report.selection),
-    cacheCard(variants, report.model), speedCard(variants, report.validation?.speed), timeCard(report.stages, report.environment),
+    cacheCard(variants, report.model), speedCard(variants, report.validation?.speed),
+    timeCard(report.stages, report.environment),
   ].filter((one) => one);
   return [verdict(report), cards.length > 0 ? html("dl", { class: "cards" }, cards) : null];
 }

@@ -7,11 +7,16 @@ const VARIANTS = [
   { key: "paper", name: "paper's rule", about: "the converted model with top-p over all keys (arXiv 2605.16928)" },
 ];
 
-/** What distinguishes the best cells of a row: nothing where all are equally good or only one is there. */
-function bestOf(values, shown, better) {
+/**
+ * What distinguishes the best cells of a row: nothing where all are equally good or only one is there. errors: standard
+ * errors of the values, within one of which two are equally good.
+ */
+function bestOf(values, shown, better, errors) {
   const there = values.filter(known);
-  const best = shown(better(...there));
-  const isBest = values.map((value) => known(value) && shown(value) === best);
+  const best = better(...there), place = values.indexOf(best);
+  const close = (value, index) =>
+    Math.abs(value - best) <= Math.max(errors[index] ?? 0, errors[place] ?? 0) || shown(value) === shown(best);
+  const isBest = values.map((value, index) => known(value) && close(value, index));
   return isBest.filter((one) => one).length === there.length ? values.map(() => false) : isBest;
 }
 
@@ -21,10 +26,12 @@ function cell(text, best) {
     text, best ? spoken(" (best)") : null);
 }
 
-function comparisonRow(name, values, shown, better, remarks = []) {
-  const best = better ? bestOf(values, shown, better) : values.map(() => false);
+function comparisonRow(name, values, shown, better, remarks = [], errors = []) {
+  const best = better ? bestOf(values, shown, better, errors) : values.map(() => false);
+  const error = (index) => (known(values[index]) && known(errors[index])
+    ? html("small", {}, plusMinus(errors[index])) : null);
   return html("tr", {}, html("th", { scope: "row" }, name),
-    values.map((value, index) => cell([shown(value), remarks[index]], best[index])));
+    values.map((value, index) => cell([shown(value), error(index), remarks[index]], best[index])));
 }
 
 /** What picking cost in a task: nothing to say about the models that do not pick. */
@@ -47,18 +54,23 @@ function comparisonTable({ variants, tasks, speed }, model) {
     html("small", {}, `${plural(task.samples, "sample")}, ${plural(task.rows, "row")}, ${count(task.length)} tokens`)];
   const taskRows = tasks.map((task) => comparisonRow(taskName(task),
     shownVariants.map(({ key }) => task.accuracy[key]), percent, Math.max,
-    shownVariants.map(({ key }) => pickingRemark(task, key))));
-  const total = (name, remark, field, shown, better, remarks) => {
+    shownVariants.map(({ key }) => pickingRemark(task, key)),
+    shownVariants.map(({ key }) => standardError(task.accuracy[key], task.rows))));
+  const total = (name, remark, field, shown, better, remarks, errors) => {
     const values = shownVariants.map(({ key }) => (variants[key] ? field(variants[key]) : undefined));
-    return values.some(known) ? comparisonRow([name, html("small", {}, remark)], values, shown, better, remarks) : null;
+    return values.some(known) ? comparisonRow([name, html("small", {}, remark)], values, shown, better, remarks, errors)
+      : null;
   };
   const timed = speed ? `tokens a second, ${plural(speed.runs, "run")}` : "";
   const totalRows = [
-    total("Mean accuracy", "over the tasks", (one) => one.accuracy, percent, Math.max),
+    total("Mean accuracy", "over the tasks", (one) => one.accuracy, percent, Math.max, [],
+      shownVariants.map(({ key }) => meanError(tasks, key))),
     total("NLL", "nats a token of running text", (one) => one.nll, (value) => decimal(value, 4), Math.min),
     total("KL from dense", "nats a row", (one) => one.kl_dense, decimal),
     total("KL from plan", "nats a row", (one) => one.kl_plan, decimal),
-    total("Far tokens", "a retrieval head and row", (one) => one.far_tokens, integer),
+    total("Far tokens", "a retrieval head and row", (one) => one.far_tokens, integer, null,
+      shownVariants.map(({ key }) => (known(variants[key]?.far_available)
+        ? html("small", {}, `of ${integer(variants[key].far_available)}`) : null))),
     total("KV cache", `at ${integer(model.context_length)} tokens`, (one) => one.kv_bytes, bytes),
     total("Index keys", "beside the cache", (one) => one.index_bytes, bytes),
     total("Prefill", timed, (one) => one.prefill_speed, integer, Math.max,
@@ -69,7 +81,7 @@ function comparisonTable({ variants, tasks, speed }, model) {
   const heads = shownVariants.map(({ name, about }) => html("th", { scope: "col", title: about }, name));
   return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison of the models" },
     html("table", { class: "comparison", style: `--variants: ${shownVariants.length}` },
-      html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "Accuracy by task"), heads)),
+      html("thead", {}, html("tr", {}, html("th", { scope: "col" }, tasks.length > 0 ? "Accuracy by task" : "Measure"), heads)),
       html("tbody", {}, taskRows), html("tbody", { class: "totals" }, totalRows)));
 }
 
@@ -107,8 +119,8 @@ function stageTable(stages) {
     html("span", { class: "length", "aria-hidden": true, style: `--part: ${stage.seconds / longest}` }),
     duration(stage.seconds));
   const rows = stages.map((stage) => [
-    [stage.name, stage.reused ? html("small", {}, "from an earlier run") : null], time(stage),
-    duration(stage.predicted_seconds), besidePrediction(stage.peak_bytes, stage.predicted_peak_bytes, bytes),
+    stage.name, time(stage), duration(stage.predicted_seconds),
+    besidePrediction(stage.peak_bytes, stage.predicted_peak_bytes, bytes),
     bytes(stage.predicted_peak_bytes),
   ]);
   rows.push(["all", duration(total.seconds), duration(total.predictedSeconds),

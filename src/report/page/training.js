@@ -26,7 +26,7 @@ function headLosses(heads) {
 }
 
 function trainSection(report) {
-  const { target, initialisation, index_dim: dim, steps, heads } = report.train;
+  const { target, initialization, index_dim: dim, steps, heads } = report.train;
   const of = (key) => steps.map((step) => step[key]);
   const first = steps[0], last = steps[steps.length - 1];
   const kl = [{ name: target === "far" ? "far KL, weighted" : "KL, weighted", colour: "blue", values: of("kl") },
@@ -34,11 +34,11 @@ function trainSection(report) {
   const gate = [{ name: "gate loss", colour: "amber", values: of("gate_loss") }];
   const gradient = [{ name: "gradient norm", colour: "plum", values: of("gradient_norm") }];
   const lead = `${plural(steps.length, "step")} on ${target === "far" ? "the far keys" : "all keys"}, index of ` +
-    `${dim} dimensions, initialised ${initialisation === "rope" ? "from the slowest rotary pairs" : "at random"}. ` +
+    `${dim} dimensions, initialised ${initialization === "rope" ? "from the slowest rotary pairs" : "at random"}. ` +
     "The weights of the model were frozen.";
   if (steps.length === 0) {
     return [html("p", {}, `Training-free: the index of ${dim} dimensions is used as it was initialised, `,
-      initialisation === "rope" ? "from the slowest rotary pairs." : "at random."),
+      initialization === "rope" ? "from the slowest rotary pairs." : "at random."),
       heads.length > 0 ? headLosses(heads) : null];
   }
   const small = (title, series, unit, note) => figure({

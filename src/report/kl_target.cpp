@@ -1,0 +1,38 @@
+#include "report/kl_target.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace retrosparse {
+
+bool KlTargetOutcome::is_far_off() const {
+  return std::max(calibrated, validated) > 2 * std::min(calibrated, validated);
+}
+
+std::optional<KlTargetOutcome> kl_target_outcome(const Report& report) {
+  const auto& selection = report.selection;
+  if (!selection || !selection->chosen || !(selection->kl_target > 0) || !report.validation) {
+    return std::nullopt;
+  }
+  const auto& sparse = report.validation->variants.sparse;
+  if (!sparse || !sparse->kl_plan) {
+    return std::nullopt;
+  }
+  return KlTargetOutcome{
+      .target = selection->kl_target, .calibrated = selection->chosen->kl, .validated = *sparse->kl_plan};
+}
+
+std::string text_of(const KlTargetOutcome& outcome) {
+  std::string text = fmt::format("KL target x1000 {:.2f}: {} ({:.2f})", 1000 * outcome.target,
+                                 outcome.met() ? "met" : "missed", 1000 * outcome.validated);
+  if (outcome.is_far_off()) {
+    text += fmt::format(
+        "; calibration had found {:.2f}, more than 2 times off: let it see more samples "
+        "(calibrate.samples)",
+        1000 * outcome.calibrated);
+  }
+  return text;
+}
+
+}  // namespace retrosparse
