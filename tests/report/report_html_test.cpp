@@ -78,7 +78,7 @@ TEST(ReportHtml, ScriptsMakeTextNodesOnly) {
   }
 }
 
-/// The page as a browser leaves it after its scripts ran; "" where no browser is installed.
+/// The page as a browser leaves it after its scripts ran and every table was opened; "" where no browser is installed.
 std::string drawn(const Report& report) {
   const char* find = "command -v chromium chromium-browser google-chrome 2>/dev/null | head -n 1";
   const auto output_of = [](const std::string& command) {
@@ -96,7 +96,9 @@ std::string drawn(const Report& report) {
   }
   browser.pop_back();  // the newline
   const TempFolder folder;
-  write_report(report, folder.path());
+  std::string page = report_html(report);
+  const std::string open = "document.querySelectorAll('details').forEach((one) => { one.open = true; });\n";
+  put_file(folder / "report.html", page.insert(page.rfind("</script>"), open));
   return output_of("timeout 60 '" + browser + "' --headless --no-sandbox --disable-gpu --virtual-time-budget=2000 " +
                    "--user-data-dir='" + (folder / "profile").string() + "' --dump-dom 'file://" +
                    (folder / "report.html").string() + "' 2>/dev/null");
@@ -139,6 +141,9 @@ TEST(ReportHtml, BrowserShowsWhatHeadsWereGivenAndWhatHasATail) {
                              "top-k, no tail", "paper's rule, no tail"}) {
     EXPECT_EQ(count(page, std::string(series) + "</li>"), 1U) << series;
   }
+  // The first head kept floor and cap, the second has half of both.
+  EXPECT_EQ(count(page, "<td>0.8</td><td>64</td><td>512</td>"), 1U);
+  EXPECT_EQ(count(page, "<td>0.8</td><td>32</td><td>256</td>"), sample_report().selection->gates.size() - 1);
   Report dropped = sample_report();
   for (Report::SelectionPoint& point : dropped.selection->points) {
     point.tail_block.reset();
