@@ -10,6 +10,7 @@ namespace retrosparse {
 namespace {
 
 std::atomic<bool> stop_requested = false;
+int living_guards = 0;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 
 /// Only async-signal-safe calls.
@@ -26,6 +27,9 @@ void handle(int signal_number) {
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
+  if (living_guards++ > 0) {
+    return;
+  }
   stop_requested = false;
   struct sigaction action {};
   action.sa_handler = handle;
@@ -36,6 +40,9 @@ InterruptGuard::InterruptGuard() {
 }
 
 InterruptGuard::~InterruptGuard() {
+  if (--living_guards > 0) {
+    return;
+  }
   ::sigaction(SIGINT, &old_interrupt_, nullptr);
   ::sigaction(SIGTERM, &old_terminate_, nullptr);
   stop_requested = false;

@@ -7,8 +7,8 @@ namespace retrosparse {
 struct Interrupted {};
 
 /// While one of these lives, the first SIGINT (Ctrl-C) or SIGTERM does not end the process but sets a flag that long
-/// work polls between two steps, so that it can save its state; the second one ends the process at once. The destructor
-/// restores what was before. One at a time.
+/// work polls between two steps, so that it can save its state; the second one ends the process at once. Guards may be
+/// nested: the outermost one counts, and its destructor restores what was before. For one thread.
 ///
 ///   const InterruptGuard guard;
 ///   for (...; !InterruptGuard::requested();) { step(); }

@@ -24,6 +24,7 @@ struct ConvertArguments {
   DeviceOptions device;
   int64_t prefill_chunk = 4096;
   bool json = false;
+  bool rerun = false;  // of `convert`
   std::optional<std::string> to;  // these two: of `export`
   bool overwrite = false;
 };
@@ -89,6 +90,7 @@ void run(const ConvertArguments& arguments, const std::vector<std::string>& stag
   options.device = group.device();
   options.dtype = arguments.device.resolve_dtype(device);
   options.prefill_chunk = arguments.prefill_chunk;
+  options.rerun = arguments.rerun;
   Workspace workspace(std::move(options), group);
   if (arguments.to) {
     export_conversion(workspace, *arguments.to, arguments.overwrite);
@@ -138,6 +140,7 @@ void add_convert(CLI::App& app) {
                   "--out out/nano",
                   [arguments] { run(*arguments, {}); });
   add_stage_options(command, *arguments);
+  command.add_flag("--rerun", arguments->rerun, "let finished training whose settings changed begin anew");
   add_json_option(command, arguments->json);
 }
 

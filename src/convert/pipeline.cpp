@@ -10,11 +10,12 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/format.h"
-#include "base/hash.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "convert/manifest.h"
 #include "convert/prediction.h"
+#include "convert/set_aside.h"
+#include "convert/stage_record.h"
 #include "model/peak_memory.h"
 
 namespace retrosparse {
@@ -22,99 +23,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "plan" stands for all keys of that section, "plan.window" for one.
-bool is_selected(const std::string& key, const std::vector<std::string>& settings) {
-  return std::ranges::any_of(
-      settings, [&](const std::string& setting) { return key == setting || key.starts_with(setting + "."); });
-}
-
-const Stage& stage_of(const std::string& name) {
-  return *std::ranges::find(conversion_stages(), name, &Stage::name);
-}
-
-StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
-  StageInputs inputs;
-  const nlohmann::ordered_json recipe = workspace.recipe().to_json();
-  for (const auto& [section, values] : recipe.items()) {
-    if (!values.is_object()) {
-      inputs[section] = values;  // context_length and seed count everywhere
-      continue;
-    }
-    for (const auto& [key, value] : values.items()) {
-      if (is_selected(section + "." + key, stage.settings)) {
-        inputs[section + "." + key] = value;
-      }
-    }
-  }
-  for (const auto& [name, digest] : workspace.input_digests()) {
-    inputs[name + " (content)"] = digest;
-  }
-  inputs["run.dtype"] = std::string(c10::toString(workspace.options().dtype));
-  for (const std::string& name : stage.after) {
-    const auto record = manifest.find(name);
-    if (record && stage_of(name).is_wanted(workspace.recipe())) {
-      for (const auto& [file, digest] : record->outputs) {
-        inputs[fmt::format("{} (content)", file)] = digest;
-      }
-    }
-  }
-  return inputs;
-}
-
-bool outputs_are_there(const StageRecord& record, const fs::path& out) {
-  return std::ranges::all_of(record.outputs, [&](const auto& output) {
-    const auto& [file, digest] = output;
-    return fs::exists(out / file) && hash_file(out / file) == digest;
-  });
+// What differs between what the stage ran with and what it would run with now. Precision does not count: a model may be
+// trained in one and measured in another.
+std::vector<std::string> changes_since(StageInputs before, StageInputs now) {
+  before.erase("run.dtype");
+  now.erase("run.dtype");
+  return differences(before, now);
 }
 
 void check_predecessors(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
+  const fs::path& out = workspace.options().out;
   for (const std::string& name : stage.after) {
+    if (!stage_of(name).is_wanted(workspace.recipe())) {
+      continue;
+    }
     const auto record = manifest.find(name);
-    if (stage_of(name).is_wanted(workspace.recipe()) && (!record || record->state != StageRecord::State::kDone ||
-                                                         !outputs_are_there(*record, workspace.options().out))) {
+    if (!record || record->state != StageRecord::State::kDone || !outputs_are_there(*record, out)) {
       throw Error(fmt::format("{} needs what {} writes", stage.name, name))
-          .file(workspace.options().out.string())
+          .file(out.string())
           .hint(fmt::format("run `retrosparse {}` or `retrosparse convert` with the same options first", name));
     }
-  }
-}
-
-// Removes what an earlier run with other inputs left.
-void start_anew(const Stage& stage, const fs::path& out) {
-  fs::remove_all(out / stage.folder);
-}
-
-// The digests of a file, or of all files in a folder, by their names relative to the conversion's folder.
-void add_digests(std::map<std::string, std::string>& digests, const fs::path& out, const std::string& name) {
-  if (!fs::is_directory(out / name)) {
-    digests[name] = hash_file(out / name);
-    return;
-  }
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out / name)) {
-    if (entry.is_regular_file()) {
-      digests[fs::relative(entry.path(), out).string()] = hash_file(entry.path());
+    const auto changes = changes_since(record->inputs, inputs_of(stage_of(name), workspace, manifest));
+    if (!changes.empty()) {
+      throw Error(fmt::format("{} follows {}, which ran with other settings", stage.name, name))
+          .file(out.string())
+          .found(fmt::format("{}", fmt::join(changes, "; ")))
+          .hint(fmt::format("run `retrosparse {}` again, or give the settings that it had", name));
     }
   }
-}
-
-StageRecord finished(const Stage& stage, StageRecord record, const Workspace& workspace, double seconds) {
-  const fs::path& out = workspace.options().out;
-  for (const std::string& name : stage.outputs) {
-    if (!fs::exists(out / name)) {
-      throw std::logic_error(fmt::format("stage {} did not write {}", stage.name, name));
-    }
-    add_digests(record.outputs, out, name);
-  }
-  for (const std::string& name : stage.optional_outputs) {
-    if (fs::exists(out / name)) {
-      add_digests(record.outputs, out, name);
-    }
-  }
-  record.state = StageRecord::State::kDone;
-  record.seconds += seconds;
-  record.peak_bytes = static_cast<double>(peak_memory(workspace.options().device));
-  return record;
 }
 
 StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manifest) {
@@ -123,6 +59,7 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   const bool is_main = workspace.group().is_main();
   StageRecord record;
   record.inputs = inputs_of(stage, workspace, manifest);
+  bool starts_anew = false;
   const auto before = manifest.find(stage.name);
   if (before) {
     const std::vector<std::string> changes = differences(before->inputs, record.inputs);
@@ -138,28 +75,25 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
     }
     const bool goes_on = changes.empty() && stage.keeps_state;
     const bool is_damaged = changes.empty() && done;
-    if (!goes_on && (!stage.swaps_folder || is_damaged)) {
-      workspace.group().barrier();  // all have looked at the old files
-      if (is_main) {
-        start_anew(stage, out);
-      }
-    }
+    starts_anew = !goes_on && (!stage.swaps_folder || is_damaged);
     if (goes_on) {
       record.seconds = done ? 0 : before->seconds;
     }
   }
-  workspace.group().barrier();
+  if (std::ranges::count(stage.settings, "data") > 0) {
+    workspace.check_data();
+  }
+  workspace.group().barrier();  // all have looked at the old files
   if (is_main) {
+    if (starts_anew) {
+      set_aside(stage, out, manifest);
+    }
     if (const auto cost = predict_stage(stage.name, workspace)) {
       record.predicted_seconds = cost->seconds;
       record.predicted_peak_bytes = cost->peak_bytes;
     }
     fs::create_directories(out / stage.folder);
     manifest.put(stage.name, record);
-  }
-  std::optional<InterruptGuard> guard;  // a stage that keeps state has its own
-  if (!stage.keeps_state) {
-    guard.emplace();
   }
   log_info("== {}: {}", stage.name, stage.summary);
   restart_peak_memory(workspace.options().device);
@@ -171,19 +105,25 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
     record.seconds += seconds();
     if (is_main) {
       manifest.put(stage.name, record);
+      put_back(stage, out, manifest);
     }
     log_info("{}: stopped; the same command goes on {}", stage.name,
              stage.keeps_state ? "where it was" : "with this stage");
     throw;
+  } catch (...) {
+    if (is_main) {
+      put_back(stage, out, manifest);
+    }
+    throw;
   }
   if (is_main) {
     manifest.put(stage.name, finished(stage, record, workspace, seconds()));
+    forget_aside(stage, out, manifest);
   }
-  if (guard && InterruptGuard::requested()) {  // too late for this stage to see it
+  if (InterruptGuard::requested()) {  // too late for this stage to see it
     log_info("{}: done; the same command goes on with the next stage", stage.name);
     throw Interrupted();
   }
-  guard.reset();                      // those that wait have nothing to save
   workspace.group().wait_for_main();  // it calibrates and validates alone, which may take hours
   return {stage.name, record.seconds + seconds(), false};
 }
@@ -229,25 +169,78 @@ void check_model(const Workspace& workspace) {
   }
 }
 
+// Finished training is not thrown away for a setting that another recipe happens to have: only where the user says so.
+void check_training_is_kept(const Workspace& workspace) {
+  const Manifest manifest(workspace.options().out);
+  std::vector<std::string> stale, lost, reasons;
+  for (const Stage& stage : conversion_stages()) {
+    const auto record = manifest.find(stage.name);
+    if (!record || !stage.is_wanted(workspace.recipe())) {
+      continue;
+    }
+    const auto changes = differences(record->inputs, inputs_of(stage, workspace, manifest));
+    const bool follows =
+        std::ranges::any_of(stage.after, [&](const std::string& name) { return std::ranges::count(stale, name) > 0; });
+    if (changes.empty() && !follows) {
+      continue;
+    }
+    stale.push_back(stage.name);
+    for (const std::string& change : changes) {
+      if (std::ranges::count(reasons, change) == 0) {
+        reasons.push_back(change);
+      }
+    }
+    if (stage.keeps_state && record->state == StageRecord::State::kDone) {
+      lost.push_back(stage.name);
+    }
+  }
+  if (!lost.empty()) {
+    throw Error(fmt::format("made with other settings: {} would begin anew", fmt::join(lost, " and ")))
+        .file(workspace.options().out.string())
+        .found(fmt::format("{}", fmt::join(reasons, "; ")))
+        .hint("--rerun lets it; another --out keeps both");
+  }
+}
+
+void check_warmup(const char* section, int64_t warmup, int64_t steps) {
+  if (steps > 0 && warmup >= steps) {
+    log_warning("{0}.warmup = {1} is not below {0}.steps = {2}: the learning rate never reaches its peak", section,
+                warmup, steps);
+  }
+}
+
 }  // namespace
 
 std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector<std::string>& names) {
+  const InterruptGuard guard;
   const fs::path& out = workspace.options().out;
   check_out(out);
   if (workspace.group().is_main()) {
     fs::create_directories(out);
     remove_leftovers(out / "manifest.json");
+    Manifest manifest(out);
+    for (const Stage& stage : conversion_stages()) {
+      put_back(stage, out, manifest);
+    }
+    check_warmup("train", workspace.recipe().train.learning_rate.warmup, workspace.recipe().train.steps);
+    check_warmup("distill", workspace.recipe().distill.learning_rate.warmup, workspace.recipe().distill.steps);
   }
   workspace.group().barrier();
   check_model(workspace);
   std::vector<const Stage*> stages;
   for (const Stage& stage : conversion_stages()) {
     const bool is_named = std::ranges::count(names, stage.name) > 0;
+    if (is_named && !stage.is_wanted(workspace.recipe())) {
+      throw Error(fmt::format("the recipe has no {}: distill.steps is 0", stage.name)).file(out.string());
+    }
     if (is_named || (names.empty() && stage.is_wanted(workspace.recipe()))) {
       stages.push_back(&stage);
     }
   }
   check_stage_folders(workspace, stages);
+  if (names.empty() && !workspace.options().rerun) {
+    check_training_is_kept(workspace);
+  }
   std::vector<StageOutcome> outcomes;
   for (const Stage* stage : stages) {
     workspace.group().barrier();  // rank 0 has written what the others read now

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/error.h"
@@ -45,17 +47,40 @@ Workspace::Workspace(ConversionOptions options, const dist::ProcessGroup& group)
         .expected(fmt::format("at most {} (max_position_embeddings)", config_.max_position_embeddings))
         .found(std::to_string(recipe().context_length));
   }
+  if (recipe().index.index_dim > config_.head_dim) {
+    throw Error("the index is wider than a head")
+        .key("index.index_dim")
+        .expected(fmt::format("at most {} (head_dim)", config_.head_dim))
+        .found(std::to_string(recipe().index.index_dim));
+  }
   check_shares("train.documents_per_step", recipe().train.documents_per_step, group_.world_size());
   if (recipe().distill.steps > 0) {
     check_shares("distill.documents_per_step", recipe().distill.documents_per_step, group_.world_size());
   }
+  read_digests();
+}
+
+void Workspace::read_digests() {
   digests_.emplace_back("model", base_identity(Checkpoint::open(options_.model)));
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
+    if (fs::exists(options_.model / name)) {
+      digests_.emplace_back(name, hash_file(options_.model / name));
+    }
+  }
+  std::map<std::string, int> times_seen;  // files of one name in several folders
   for (const TextSource& source : sources()) {
     for (const fs::path& path : source.files) {
       for (const fs::path& file : document_files(path)) {
-        digests_.emplace_back(fmt::format("data {}: {}", source.name, file.filename().string()), hash_file(file));
+        std::string name = fmt::format("data {}: {}", source.name, file.filename().string());
+        if (const int times = ++times_seen[name]; times > 1) {
+          name += fmt::format(" ({})", times);
+        }
+        digests_.emplace_back(name, hash_file(file));
       }
     }
+  }
+  if (const std::string& formats = recipe().data.task_formats; !formats.empty()) {
+    digests_.emplace_back("data.task_formats", hash_file(recipe().folder / formats));
   }
 }
 
@@ -119,7 +144,10 @@ DataStream Workspace::training_stream() {
   for (size_t index = 0; index < data.sources.size(); ++index) {
     const Recipe::Source& source = data.sources[index];
     std::shared_ptr<SampleSource> samples;
-    if (data.sampling == TextSampling::kPacked) {
+    // Crops would tear prompts and responses apart.
+    const bool has_responses =
+        std::ranges::any_of(all.training(index), [](const auto& one) { return one->has_response(); });
+    if (data.sampling == TextSampling::kPacked || has_responses) {
       samples = std::make_shared<PackedSource>(source.name, all.training(index), length, *special_, recipe().seed);
     } else {
       samples = std::make_shared<CropSource>(source.name, all.training(index), length, *special_, recipe().seed);
@@ -132,6 +160,24 @@ DataStream Workspace::training_stream() {
                                                     seed_of(recipe().seed, Split::kTraining))});
   }
   return DataStream(std::move(mixture), group_.rank(), group_.world_size());
+}
+
+void Workspace::check_data() {
+  if (data_is_checked_) {
+    return;
+  }
+  const int64_t length = recipe().context_length;
+  needle_pairs().pair(length, 0, 0);
+  training_stream().next();
+  const auto check_tasks = [&](Split split, const std::vector<std::string>& names) {
+    const TaskSuite suite = tasks(split);
+    for (const std::string& name : names) {
+      suite.sample(name, length, 0);
+    }
+  };
+  check_tasks(Split::kCalibration, recipe().calibrate.tasks);
+  check_tasks(Split::kValidation, recipe().validate.tasks);
+  data_is_checked_ = true;
 }
 
 ScoredSample Workspace::scored_sample(const TaskSuite& suite, const std::string& task, int64_t index,

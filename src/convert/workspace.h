@@ -28,6 +28,7 @@ struct ConversionOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   int64_t prefill_chunk = 4096;  ///< prompt tokens in one forward pass
+  bool rerun = false;            ///< finished training whose settings changed may begin anew
 };
 
 /// Where documents of a corpus are used: nothing that is measured was trained on, and nothing validated was calibrated
@@ -60,17 +61,23 @@ class Workspace {
   NeedlePairs needle_pairs();
   /// The training mixture of the recipe, for this process.
   DataStream training_stream();
+  /// Makes one sample of everything that the recipe's stages will ask for, so that what is wrong with data or tasks is
+  /// found before hours of work and not after. Error: as those of the samples.
+  void check_data();
+
   /// A task's sample with the rows to score: the last `max_rows` of its answers', so that a task of many answers counts
   /// about as much as one of few.
   ScoredSample scored_sample(const TaskSuite& suite, const std::string& task, int64_t index, int64_t max_rows) const;
 
-  /// Digests of all that stages read from outside: "model" and each data file.
+  /// Digests of all that stages read from outside: first "model", then its tokenizer's files, each data file, and the
+  /// tasks' formats.
   const std::vector<std::pair<std::string, std::string>>& input_digests() const { return digests_; }
 
   /// A report with nothing but the model's section, to which a stage adds its own.
   Report empty_report() const;
 
  private:
+  void read_digests();
   const Corpus& corpus();
   TaskContext context(Split split);
   std::vector<TextSource> sources() const;
@@ -82,6 +89,7 @@ class Workspace {
   std::optional<Tokenizer> tokenizer_;
   std::optional<SpecialTokens> special_;
   std::optional<Corpus> corpus_;
+  bool data_is_checked_ = false;
   std::optional<Model> dense_, converted_;
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 
 namespace retrosparse::dist {
 namespace {
@@ -104,7 +105,8 @@ void Rendezvous::wait_for_main() {
   if (launch_.rank == 0) {
     store_->set(key, std::vector<uint8_t>{1});
   }
-  while (!store_->check({key})) {
+  // In this order: who asked all processes to stop is told so, and not that the first one has left.
+  for (InterruptGuard::check(); !store_->check({key}); InterruptGuard::check()) {
     std::this_thread::sleep_for(kPollInterval);
   }
 }

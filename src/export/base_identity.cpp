@@ -12,15 +12,13 @@
 namespace retrosparse {
 
 std::string base_identity(const Checkpoint& checkpoint) {
-  constexpr size_t kSample = 4096;
   Hasher hasher;
   hasher.update(read_text(checkpoint.dir() / "config.json"));
   for (const std::string& name : checkpoint.names()) {
     const TensorInfo& info = checkpoint.info(name);
     hasher.update(fmt::format("\n{} {} {}\n", name, *dtype_name(info.dtype), shape_text(info.shape)));
     const at::Tensor tensor = checkpoint.tensor(name);
-    hasher.update(
-        std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), std::min(tensor.nbytes(), kSample)));
+    hasher.update(std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()));
   }
   return hasher.hex();
 }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/suggest.h"
@@ -140,8 +142,17 @@ void check_together(const Recipe& recipe, const YamlObject& yaml) {
   if (recipe.validate.tasks.empty()) {
     throw yaml.object_or_empty("validate").error("tasks", "nothing to measure").expected("at least one task");
   }
-  if (recipe.calibrate.enabled && recipe.calibrate.tasks.empty()) {
+  if (recipe.calibrate.tasks.empty()) {  // the index is measured with them too
     throw yaml.object_or_empty("calibrate").error("tasks", "nothing to measure").expected("at least one task");
+  }
+  const Recipe::Calibrate& calibrate = recipe.calibrate;
+  if (calibrate.enabled && recipe.selection.rule == SelectionRule::kTopP && !calibrate.min_tokens.empty() &&
+      !calibrate.max_tokens.empty() &&
+      std::ranges::min(calibrate.min_tokens) > std::ranges::max(calibrate.max_tokens)) {
+    throw yaml.object_or_empty("calibrate")
+        .error("min_tokens", "all above every max_tokens")
+        .expected(fmt::format("one of at most {}", std::ranges::max(calibrate.max_tokens)))
+        .found(std::to_string(std::ranges::min(calibrate.min_tokens)));
   }
 }
 

@@ -47,9 +47,14 @@ void check_settings(const std::string& saved_text, const nlohmann::json& setting
 void check_finite(const nlohmann::ordered_json& measured, const TrainingLoop& loop, int64_t step) {
   for (const auto& [name, value] : measured.items()) {
     if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+      const std::filesystem::path state = loop.folder / "state";
+      const bool is_saved = std::filesystem::exists(state);
       throw Error(fmt::format("{}, step {}: {} is not finite", loop.name, step, name))
-          .file((loop.folder / "state").string())
-          .hint("the last good state stays there; lower the learning rate or look at the data of this step");
+          .file(loop.folder.string())
+          .hint(fmt::format("{}; with a lower learning rate training starts anew, and it is worth a look at the data "
+                            "of this step",
+                            is_saved ? fmt::format("the last good state stays in {}", state.string())
+                                     : "no state was saved yet (save_every)"));
     }
   }
 }
@@ -124,7 +129,7 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
     }
     progress.note(fmt::format("{} {:.4g}", measured.begin().key(), measured.begin().value().get<double>()));
     progress.advance();
-    if ((step + 1) % save_every == 0) {
+    if ((step + 1) % save_every == 0 || step + 1 == steps) {
       save(step + 1);
     }
   }

@@ -1,5 +1,7 @@
 #include "train/training_state.h"
 
+#include <fmt/format.h>
+
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -29,16 +31,21 @@ std::optional<TrainingState> TrainingState::load(const std::filesystem::path& fo
   if (!std::filesystem::exists(folder)) {
     return std::nullopt;
   }
-  const JsonObject json = JsonObject::read(folder / kProgress);
-  TrainingState state;
-  state.next_step = json.get<int64_t>("next_step");
-  state.settings = json.get<std::string>("settings");
-  state.data = DataState::from_json(json.object("data"));
-  const SafetensorsFile file(folder / kTensors);
-  for (const auto& [name, info] : file.tensors()) {
-    state.tensors[name] = file.tensor(name).clone();
+  try {
+    const JsonObject json = JsonObject::read(folder / kProgress);
+    TrainingState state;
+    state.next_step = json.get<int64_t>("next_step");
+    state.settings = json.get<std::string>("settings");
+    state.data = DataState::from_json(json.object("data"));
+    const SafetensorsFile file(folder / kTensors);
+    for (const auto& [name, info] : file.tensors()) {
+      state.tensors[name] = file.tensor(name).clone();
+    }
+    return state;
+  } catch (Error& error) {
+    error.hint(fmt::format("remove {} to begin this stage anew", folder.string()));
+    throw;
   }
-  return state;
 }
 
 void truncate_metrics(const std::filesystem::path& path, int64_t lines) {

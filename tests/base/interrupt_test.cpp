@@ -27,6 +27,18 @@ TEST(Interrupt, CheckThrowsOnceAsked) {
   testing::internal::GetCapturedStderr();
 }
 
+TEST(Interrupt, TheOutermostGuardCounts) {
+  testing::internal::CaptureStderr();
+  const InterruptGuard outer;
+  ::raise(SIGINT);
+  {
+    const InterruptGuard inner;
+    EXPECT_TRUE(InterruptGuard::requested());
+  }
+  EXPECT_TRUE(InterruptGuard::requested());
+  testing::internal::GetCapturedStderr();
+}
+
 TEST(InterruptDeathTest, TheSecondSignalEndsTheProcess) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(

@@ -22,15 +22,15 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 STAGES = ["profile", "train", "calibrate", "export", "validate", "report"]
 
 
-def command(out, *settings, subcommand="convert"):
+def command(out, *settings, subcommand="convert", flags=()):
     changes = [word for setting in [*SMALL, *settings] for word in ("--set", setting)]
     return [str(BUILD / "retrosparse"), subcommand, "--model", str(NANO), "--recipe", str(RECIPE), "--out", str(out),
-            "--device", "cpu", "--threads", "1", *changes]
+            "--device", "cpu", "--threads", "1", *changes, *flags]
 
 
-def convert(out, *settings, subcommand="convert", code=0):
-    process = subprocess.run(command(out, *settings, subcommand=subcommand), capture_output=True, text=True,
-                             env=ENVIRONMENT)
+def convert(out, *settings, subcommand="convert", code=0, flags=()):
+    process = subprocess.run(command(out, *settings, subcommand=subcommand, flags=flags), capture_output=True,
+                             text=True, env=ENVIRONMENT)
     assert process.returncode == code, process.stderr
     return process
 
@@ -89,7 +89,7 @@ def test_a_changed_setting_runs_again_what_it_changes(tmp_path):
     assert "report: runs again, since validate/results.json (content) changed" in errors
     for name in ("profile", "train", "calibrate", "export"):
         assert f"{name}: done before" in errors
-    errors = convert(out, "train.steps=3").stderr
+    errors = convert(out, "train.steps=3", flags=["--rerun"]).stderr
     assert "train: runs again, since train.steps was 6, is 3" in errors and "profile: done before" in errors
     assert "calibrate: runs again, since train/indexer.safetensors (content) changed" in errors
     weights = out / "model" / "model.safetensors"
