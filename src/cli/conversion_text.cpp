@@ -53,6 +53,11 @@ std::string describe_conversion(const ConvertedModel& model) {
                                ? fmt::format("tiles, tile_share {:g}", model.sparse.prefill.tile_share)
                                : "retrieval heads dense");
   text += field("selection", name_of(model.sparse.selection.rule));
+  text += field("tail", model.sparse.selection.tail_block == 0
+                            ? "none: far tokens that are not picked do not count"
+                            : fmt::format("tail_block {}: far tokens that are not picked count by the mean value of "
+                                          "their block of so many",
+                                          model.sparse.selection.tail_block));
   return plan.num_retrieval_heads() == 0 ? text : text + gate_table(model.sparse);
 }
 

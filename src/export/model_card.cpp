@@ -45,6 +45,14 @@ std::string selection_text(const SparseModel& model) {
   return "";
 }
 
+std::string tail_text(const SparseModel& model) {
+  if (model.selection.tail_block == 0) {
+    return "do not count";
+  }
+  return fmt::format("count by their index score and the mean value of their block of {} (`tail_block`)",
+                     model.selection.tail_block);
+}
+
 std::string settings_table(const ExportInput& input) {
   const SparseModel& model = input.converted.sparse;
   std::string text = "| | |\n|---|---|\n";
@@ -56,6 +64,7 @@ std::string settings_table(const ExportInput& input) {
   text += fmt::format("| index | {} numbers per token and key/value group with a retrieval head |\n",
                       model.indexer.index_dim);
   text += fmt::format("| far tokens per retrieval head when decoding | {} |\n", selection_text(model));
+  text += fmt::format("| far tokens that are not picked | {} |\n", tail_text(model));
   if (input.converted.sparse.prefill.mode == PrefillMode::kTiles) {
     text += fmt::format("| retrieval heads when reading a prompt | tiles, `tile_share` {:g} |\n",
                         input.converted.sparse.prefill.tile_share);

@@ -88,6 +88,15 @@ TEST_F(ExportTest, BringsTheEngineAndTheTokenizer) {
   EXPECT_TRUE(contains(card, "the first 4 tokens and the latest 8"));
   EXPECT_TRUE(
       contains(card, "`top_p`: until 0.5 to 1 of the attention mass is covered, at least 0 to 3, at most 3 to 12"));
+  EXPECT_TRUE(contains(card, "| far tokens that are not picked | do not count |"));
+}
+
+TEST_F(ExportTest, SaysInItsCardWhatTheTailDoes) {
+  converted_.sparse.selection.tail_block = 8;
+  export_to(out_);
+  EXPECT_TRUE(contains(read_text(out_ / "README.md"),
+                       "| far tokens that are not picked | count by their index score and the mean value of their "
+                       "block of 8 (`tail_block`) |"));
 }
 
 TEST_F(ExportTest, HasAnEngineForEveryFamily) {

@@ -82,10 +82,16 @@ def test_inspect_shows_head_plan_and_gates(retrosparse, out):
     assert shown["weights"]["missing"] == shown["weights"]["surplus"] == shown["weights"]["wrong"] == []
     text = retrosparse("inspect", out / "model").stdout
     for line in ("RetroSparseLlamaForCausalLM", "5 of 24, in 2 of 6 layers", "first 4 tokens and the latest 256",
-                 "top_p", "0 1 2 3"):
+                 "top_p", "0 1 2 3", "none: far tokens that are not picked do not count"):
         assert line in text
     assert json.loads(retrosparse("inspect", out / "model" / "config.json", "--json").stdout)["retrosparse"] == SETTINGS
     assert "retrosparse" not in json.loads(retrosparse("inspect", NANO, "--json").stdout)
+
+
+def test_inspect_shows_the_tail(retrosparse, out):
+    edit_json(out / "model" / "config.json", retrosparse={**SETTINGS, "tail_block": 64})
+    assert json.loads(retrosparse("inspect", out / "model", "--json").stdout)["retrosparse"]["tail_block"] == 64
+    assert "tail_block 64" in retrosparse("inspect", out / "model").stdout
 
 
 @pytest.mark.parametrize("change, says", [
