@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "convert/artifacts.h"
 #include "convert/pipeline.h"
+#include "report/kl_target.h"
 
 namespace retrosparse::cli {
 namespace {
@@ -68,13 +69,17 @@ std::string summary(const Report& report) {
   row("KL to dense x1000", [](const Measurement& m) { return fmt::format("{:.2f}", 1000 * m.kl_dense.value_or(0)); });
   row("KL to plan x1000", [](const Measurement& m) { return fmt::format("{:.2f}", 1000 * m.kl_plan.value_or(0)); });
   row("far tokens a head", [](const Measurement& m) { return number(m.far_tokens, "{:.0f}"); });
-  row("KV cache", [](const Measurement& m) { return format_bytes(m.kv_bytes); });
+  row("KV cache, computed", [](const Measurement& m) { return format_bytes(m.kv_bytes); });
   row("index", [](const Measurement& m) { return m.index_bytes > 0 ? format_bytes(m.index_bytes) : ""; });
   if (validation.speed) {
     row("prefill, tokens/s", [](const Measurement& m) { return number(m.prefill_speed, "{:.0f}"); });
     row("decode, tokens/s", [](const Measurement& m) { return number(m.decode_speed, "{:.0f}"); });
   }
-  return table.text();
+  std::string text = table.text();
+  if (const auto outcome = kl_target_outcome(report)) {
+    text += fmt::format("  {}\n", text_of(*outcome));
+  }
+  return text;
 }
 
 void run(const ConvertArguments& arguments, const std::vector<std::string>& stages) {

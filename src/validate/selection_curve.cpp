@@ -20,6 +20,7 @@ SelectionCurve measure_selections(const Model& model, const SparseModel& sparse,
     const at::Tensor reference = prefilled.with_dense_retrieval();
     curve.dense_retrieval.add(score_rows(reference, scored.labels.targets));
     for (CurvePoint& point : curve.points) {
+      InterruptGuard::check();
       const at::Tensor logits = prefilled.with_selection(point.selection, &point.counts);
       const LabelScores scores = score_rows(logits, scored.labels.targets, reference);
       point.scores.add(scores);

@@ -82,7 +82,8 @@ function tokensCard({ sparse, paper }, selection) {
 function cacheCard({ dense, sparse }, model) {
   return dense && sparse ? card("KV cache", share(cacheBytes(sparse) / cacheBytes(dense)),
     `${bytes(cacheBytes(sparse))} instead of ${bytes(cacheBytes(dense))}`,
-    `at ${integer(model.context_length)} tokens, index included`) : null;
+    `at ${integer(model.context_length)} tokens, index included, in an engine that drops what local heads no longer see`)
+    : null;
 }
 
 /** How fast the converted model generates, beside the dense one. */

@@ -71,7 +71,7 @@ function comparisonTable({ variants, tasks, speed }, model) {
     total("Far tokens", "a retrieval head and row", (one) => one.far_tokens, integer, null,
       shownVariants.map(({ key }) => (known(variants[key]?.far_available)
         ? html("small", {}, `of ${integer(variants[key].far_available)}`) : null))),
-    total("KV cache", `at ${integer(model.context_length)} tokens`, (one) => one.kv_bytes, bytes),
+    total("KV cache", `at ${integer(model.context_length)} tokens, where local heads' is dropped`, (one) => one.kv_bytes, bytes),
     total("Index keys", "beside the cache", (one) => one.index_bytes, bytes),
     total("Prefill", timed, (one) => one.prefill_speed, integer, Math.max,
       kernelRemarks(shownVariants, speed?.prefill_without_kernels)),
