@@ -129,7 +129,7 @@ function verdict(report) {
     parts.push(` – while a retrieval head reads ${read} of what lies beyond its window`);
   }
   if (dense) {
-    parts.push(`, and the cache takes ${share(cacheBytes(sparse) / cacheBytes(dense))} of its former size`);
+    parts.push(`, and the cache could take ${share(cacheBytes(sparse) / cacheBytes(dense))} of its former size`);
   }
   const { samples, rows, tasks } = report.validation;
   const error = plusMinus(meanError(tasks, "sparse"));
