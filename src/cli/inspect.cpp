@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/conversion_text.h"
+#include "cli/inspect_profile.h"
 #include "cli/inspection.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -143,7 +144,20 @@ std::string tensor_table(const Checkpoint& checkpoint) {
   return table.text();
 }
 
+void show_profile(const std::filesystem::path& head_plan, bool json) {
+  const Report report = read_profile(head_plan);
+  if (json) {
+    print_json(profile_json(report));
+  } else {
+    print(head_plan.string() + "\n" + describe_profile(report));
+  }
+}
+
 void run_inspect(const InspectArguments& arguments) {
+  if (const std::optional<std::filesystem::path> head_plan = find_head_plan(arguments.model)) {
+    show_profile(*head_plan, arguments.json);
+    return;
+  }
   const Inspection inspection = inspect_model(arguments.model);
   if (arguments.json) {
     print_json(to_json(inspection, arguments.tensors));
@@ -162,9 +176,13 @@ void run_inspect(const InspectArguments& arguments) {
 
 void add_inspect(CLI::App& app) {
   const auto arguments = std::make_shared<InspectArguments>();
-  CLI::App& command = add_command(app, "inspect", "Show what a checkpoint is. Reads headers only, never the weights.",
+  CLI::App& command = add_command(app, "inspect",
+                                  "Show what a checkpoint is, or which heads a conversion chose. Reads headers only, "
+                                  "never the weights.",
                                   "retrosparse inspect examples/nano", [arguments] { run_inspect(*arguments); });
-  command.add_option("DIR", arguments->model, "folder of a checkpoint, or a config.json")
+  command
+      .add_option("DIR", arguments->model,
+                  "folder of a checkpoint, or a config.json; a conversion's folder, or its head_plan.json")
       ->type_name("")
       ->check(not_empty())
       ->required();
