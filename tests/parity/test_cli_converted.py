@@ -1,6 +1,7 @@
 """Converted checkpoints and adapters on the command line: generate and inspect."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -92,6 +93,17 @@ def test_inspect_shows_the_tail(retrosparse, out):
     edit_json(out / "model" / "config.json", retrosparse={**SETTINGS, "tail_block": 64})
     assert json.loads(retrosparse("inspect", out / "model", "--json").stdout)["retrosparse"]["tail_block"] == 64
     assert "tail_block 64" in retrosparse("inspect", out / "model").stdout
+
+
+def test_the_page_names_all_keys_and_tensors(out):
+    page = (ROOT / "docs" / "checkpoint.md").read_text()
+    settings = {**SETTINGS, "tail_block": 64}
+    names = [*settings, *settings["prefill"], *GATE, *os.listdir(out / "adapter")]
+    names += [key for key in json.loads((out / "adapter" / "retrosparse.json").read_text())]
+    tensors = load_file(out / "adapter" / "adapter.safetensors")
+    names += {name.partition(".indexer.")[2] for name in tensors}
+    assert {name.partition("5.")[0] for name in tensors if ".5." in name} == {"model.layers."}
+    assert [name for name in names if name not in page] == [] and "model.layers.{l}.self_attn.indexer." in page
 
 
 @pytest.mark.parametrize("change, says", [
