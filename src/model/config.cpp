@@ -123,7 +123,7 @@ std::vector<int64_t> read_eos(const JsonObject& json) {
     return {};
   }
   const bool several = json.raw()["eos_token_id"].is_array();
-  const std::vector<int64_t> ids =
+  std::vector<int64_t> ids =
       several ? json.get<std::vector<int64_t>>("eos_token_id") : std::vector{json.get<int64_t>("eos_token_id")};
   check_range(json, "eos_token_id", ids, kNoToken, kMaxSize);
   return ids;
