@@ -25,7 +25,7 @@ struct ConvertArguments {
   DeviceOptions device;
   int64_t prefill_chunk = 4096;
   bool json = false;
-  bool rerun = false;  // of `convert`
+  bool rerun = false;             // of `convert`
   std::optional<std::string> to;  // these two: of `export`
   bool overwrite = false;
 };
