@@ -144,7 +144,7 @@ DataStream Workspace::training_stream() {
   for (size_t index = 0; index < data.sources.size(); ++index) {
     const Recipe::Source& source = data.sources[index];
     std::shared_ptr<SampleSource> samples;
-    // Crops would tear prompts and responses apart.
+    // Crops would tear prompts from their responses.
     const bool has_responses =
         std::ranges::any_of(all.training(index), [](const auto& one) { return one->has_response(); });
     if (data.sampling == TextSampling::kPacked || has_responses) {

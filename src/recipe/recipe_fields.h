@@ -39,8 +39,10 @@ void visit(Fields& fields, Recipe& recipe) {
                    "also .gz, .xz or .zst; relative to the recipe");
       fields.value("weight", source.weight, "share of the training samples", kPositive);
     });
-    fields.choice("sampling", data.sampling, {{"crops", TextSampling::kCrops}, {"packed", TextSampling::kPacked}},
-                  "`crops`: from random places; `packed`: every document once before any is seen again");
+    fields.choice(
+        "sampling", data.sampling, {{"crops", TextSampling::kCrops}, {"packed", TextSampling::kPacked}},
+        "`crops`: from random places; `packed`: every document once before any is seen again, as it always is "
+        "where documents have responses");
     fields.value("tasks", data.tasks, "synthetic retrieval tasks to train on besides (`retrosparse tasks` shows them)");
     fields.value("tasks_weight", data.tasks_weight, "their share of the training samples, beside the sources'",
                  kPositive);

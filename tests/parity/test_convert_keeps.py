@@ -172,3 +172,13 @@ def test_what_was_set_aside_is_put_back_after_a_kill(out):
     assert "train: done before" in convert(out, subcommand="train").stderr
     assert contents(out / "train") == before and not (out / "train.before").exists()
     assert set(manifest(out)) == set(TRAINED)
+
+
+def test_prompts_and_responses_are_packed_whatever_the_recipe_says(tmp_path):
+    """README: --text brings them, and every bundled recipe crops running text."""
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text("".join(json.dumps({"prompt": f"{part}. " + BOOK * 15, "response": f" It was {part}."}) + "\n"
+                             for part in range(60)))
+    for stage in TRAINED:
+        process = run(*command(tmp_path / "out", "data.held_out_documents=30", subcommand=stage), "--text", chats)
+        assert process.returncode == 0, process.stderr

@@ -118,7 +118,8 @@ def test_says_what_does_not_fit(retrosparse, tmp_path):
               "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
               "vocab_size": 128256, "max_position_embeddings": 131072}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    recipe = ["--recipe", ROOT / "recipes" / "llama-3.1-8b.yaml", "--gpu", "H100"]
+    recipe = ["--recipe", ROOT / "recipes" / "llama-3.1-8b.yaml", "--gpu", "H100", "--set",
+              "distill.steps=600"]
     text = retrosparse("plan", "--model", tmp_path, *recipe).stdout
     plan = json.loads(retrosparse("plan", "--model", tmp_path, *recipe, "--json").stdout)
     assert "distill does not fit" in text and "profile does not fit" not in text
