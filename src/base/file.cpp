@@ -10,6 +10,7 @@
 #include <random>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace retrosparse {
 
@@ -85,10 +86,14 @@ std::string read_to_end(int descriptor, const fs::path& path) {
 /// Opens a file for reading and asks what it is. Without O_NONBLOCK a named pipe would be waited for.
 Descriptor open_without_waiting(const fs::path& path, struct stat& status) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
-    throw file_error(path, "open");
+  if (descriptor >= 0 && ::fstat(descriptor, &status) == 0) {
+    return Descriptor(descriptor);
   }
-  return Descriptor(descriptor);
+  const Error error = file_error(path, "open");
+  if (descriptor >= 0) {
+    ::close(descriptor);
+  }
+  throw error;
 }
 
 }  // namespace
@@ -150,6 +155,9 @@ AtomicFile::AtomicFile(const fs::path& path) : target_(path) {
   } while (descriptor_ < 0 && errno == EEXIST);
   if (descriptor_ < 0) {
     throw file_error(path, "write");
+  }
+  if (fs::exists(status)) {  // who could not read the old file shall not read the new one
+    (void)::fchmod(descriptor_, static_cast<mode_t>(status.permissions()));
   }
 }
 
@@ -256,18 +264,35 @@ void AtomicFolder::replace_in_two_steps(bool exists) {
   }
 }
 
+void sync_to_disk(const fs::path& path) {
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) {
+    throw file_error(path, "write");
+  }
+}
+
 void remove_leftovers(const fs::path& target) {
   std::error_code problem;
   const std::string name = target.filename().string();
+  std::vector<fs::path> old, leftovers;
   for (auto entry = fs::directory_iterator(folder_of(target), problem); !problem && entry != fs::directory_iterator();
        entry.increment(problem)) {
     const std::string other = entry->path().filename().string();
     const bool suffixed = other.size() == name.size() + 11 && other.starts_with(name);
     const std::string_view kind = suffixed ? std::string_view(other).substr(name.size(), 5) : "";
-    if (kind == ".tmp-" || kind == ".old-") {
-      std::error_code ignored;
-      fs::remove_all(entry->path(), ignored);
+    if (kind == ".tmp-") {
+      leftovers.push_back(entry->path());
+    } else if (kind == ".old-") {
+      old.push_back(entry->path());
     }
+  }
+  std::error_code ignored;
+  if (old.size() == 1 && !fs::exists(target, ignored)) {  // killed between the two steps of replace_in_two_steps
+    fs::rename(old.front(), target, ignored);
+  }
+  leftovers.insert(leftovers.end(), old.begin(), old.end());
+  for (const fs::path& path : leftovers) {
+    fs::remove_all(path, ignored);
   }
 }
 

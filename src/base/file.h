@@ -92,8 +92,13 @@ class AtomicFolder {
   bool committed_ = false;
 };
 
-/// Removes what killed writers of `target` left beside it: `<target>.tmp-XXXXXX` and `<target>.old-XXXXXX`. Only for
-/// a target that nobody else is writing.
+/// Returns when what was written to a file is on the disk: for files that grow, which AtomicFile does not write. Error:
+/// cannot be opened or synced.
+void sync_to_disk(const std::filesystem::path& path);
+
+/// Removes what killed writers of `target` left beside it: `<target>.tmp-XXXXXX` and `<target>.old-XXXXXX`. Where the
+/// target itself is missing, since a kill came between moving the old one aside and the new one in place, the old one
+/// is put back. Only for a target that nobody else is writing.
 void remove_leftovers(const std::filesystem::path& target);
 
 }  // namespace retrosparse

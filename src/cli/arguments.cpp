@@ -78,17 +78,10 @@ std::vector<int64_t> parse_ids(std::string_view text, const std::string& source)
     text.remove_prefix(kByteOrderMark.size());
   }
   const size_t first = text.find_first_not_of(kSpaces);
-  if (first == text.npos) {
-    throw Error("no token ids in it").file(source);
+  if (first != text.npos && text[first] == '[') {
+    return parse_json_ids(text, source);
   }
   std::vector<int64_t> ids;
-  if (text[first] == '[') {
-    ids = parse_json_ids(text, source);
-    if (ids.empty()) {
-      throw Error("no token ids in it").file(source);
-    }
-    return ids;
-  }
   for (const std::string_view word : split_words(text)) {
     const std::optional<int64_t> id = whole_number(word);
     if (!id) {

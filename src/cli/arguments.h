@@ -7,8 +7,8 @@
 
 namespace retrosparse::cli {
 
-/// Token ids as a JSON array or separated by white space; `source` names the text in errors. Error: something that is
-/// not a whole number, or no id at all.
+/// Token ids as a JSON array or separated by white space; `source` names the text in errors. May be none. Error:
+/// something that is not a whole number.
 std::vector<int64_t> parse_ids(std::string_view text, const std::string& source);
 
 /// Error naming `source` where an id is not in [0, vocab_size).

@@ -49,7 +49,7 @@ std::unique_ptr<const ConvertedModel> read_conversion(const AttentionOptions& op
 }  // namespace
 
 ChosenAttention::ChosenAttention(const AttentionOptions& options, const std::filesystem::path& folder,
-                                 const ModelConfig& config, at::Device device, int64_t prompt_length)
+                                 const ModelConfig& config, at::Device device, int64_t sparse_from)
     : converted_(read_conversion(options, folder, config, device)) {
   if (options.window) {
     if (converted_ != nullptr) {
@@ -76,7 +76,7 @@ ChosenAttention::ChosenAttention(const AttentionOptions& options, const std::fil
     return;
   }
   auto sparse = std::make_unique<SparseAttention>(sparse_model);
-  sparse->set_sparse_from(prompt_length);
+  sparse->set_sparse_from(sparse_from);
   sparse_ = sparse.get();
   attention_ = std::move(sparse);
 }

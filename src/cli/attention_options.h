@@ -31,10 +31,10 @@ void add_attention_options(CLI::App& command, AttentionOptions& options);
 /// The attention that the options ask for, with all that it refers to.
 class ChosenAttention {
  public:
-  /// `folder`: the model's. Rows from `prompt_length` on are sparse where the attention is. Error: options that do not
+  /// `folder`: the model's. Rows from `sparse_from` on are sparse where the attention is. Error: options that do not
   /// fit this model; a head plan, an index or an adapter that is broken or belongs to another model.
   ChosenAttention(const AttentionOptions& options, const std::filesystem::path& folder, const ModelConfig& config,
-                  at::Device device, int64_t prompt_length);
+                  at::Device device, int64_t sparse_from);
 
   Attention& get() { return *attention_; }
 

@@ -25,7 +25,7 @@ struct ConvertArguments {
   DeviceOptions device;
   int64_t prefill_chunk = 4096;
   bool json = false;
-  bool rerun = false;             // of `convert`
+  bool rerun = false;
   std::optional<std::string> to;  // these two: of `export`
   bool overwrite = false;
 };
@@ -132,6 +132,7 @@ void add_stage_options(CLI::App& command, ConvertArguments& arguments) {
       ->capture_default_str()
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, kMostTokens));
+  command.add_flag("--rerun", arguments.rerun, "let finished training whose settings changed begin anew");
   add_device_options(command, arguments.device);
 }
 
@@ -145,7 +146,6 @@ void add_convert(CLI::App& app) {
                   "--out out/nano",
                   [arguments] { run(*arguments, {}); });
   add_stage_options(command, *arguments);
-  command.add_flag("--rerun", arguments->rerun, "let finished training whose settings changed begin anew");
   add_json_option(command, arguments->json);
 }
 

@@ -39,6 +39,7 @@ struct GenerateArguments {
   SamplingOptions sampling;
   bool ignore_eos = false;
   int64_t prefill_chunk = 4096;
+  std::optional<int64_t> decode_from;
   std::optional<std::string> logits;
   AttentionOptions attention;
   DeviceOptions device;
@@ -118,7 +119,13 @@ void run_generate(const GenerateArguments& arguments) {
   const std::optional<Tokenizer> tokenizer = load_tokenizer(arguments);
   const std::vector<int64_t> prompt = read_prompt(arguments.prompt, tokenizer ? &*tokenizer : nullptr, config);
   const auto prompt_length = static_cast<int64_t>(prompt.size());
-  ChosenAttention attention(arguments.attention, arguments.model, config, device, prompt_length);
+  if (arguments.decode_from && *arguments.decode_from > prompt_length) {
+    throw Error("--decode-from is behind the prompt")
+        .expected(fmt::format("at most {}, the prompt's tokens", prompt_length))
+        .found(std::to_string(*arguments.decode_from));
+  }
+  ChosenAttention attention(arguments.attention, arguments.model, config, device,
+                            arguments.decode_from.value_or(prompt_length));
   warn_of_length(config, prompt_length, arguments.max_new_tokens);
   const InterruptGuard interrupts;  // from here on there is a file to tidy up
   std::optional<SafetensorsStream> logits;
@@ -129,6 +136,7 @@ void run_generate(const GenerateArguments& arguments) {
   GenerateOptions options;
   options.max_new_tokens = arguments.max_new_tokens;
   options.prefill_chunk = arguments.prefill_chunk;
+  options.decode_from = arguments.decode_from;
   options.sampling = arguments.sampling;
   if (!arguments.ignore_eos) {
     options.stop_ids = stop_ids(arguments.model, config);
@@ -147,6 +155,7 @@ void run_generate(const GenerateArguments& arguments) {
 
   Generation outcome;
   outcome.prompt_tokens = prompt_length;
+  outcome.prefilled_tokens = arguments.decode_from.value_or(prompt_length);
   outcome.ids = generate(model, prompt, options, &outcome.times);
   outcome.stopped = static_cast<int64_t>(outcome.ids.size()) < arguments.max_new_tokens;
   outcome.selection = attention.counts();
@@ -201,6 +210,12 @@ void add_generate(CLI::App& app) {
       ->check(not_empty());
   command.add_option("--prefill-chunk", arguments->prefill_chunk, "prompt tokens in one forward pass")
       ->capture_default_str()
+      ->type_name("N")
+      ->check(between<int64_t>(1, kMostTokens));
+  command
+      .add_option("--decode-from", arguments->decode_from,
+                  "read the prompt's tokens from this position on one at a time, as new ones are: a converted model "
+                  "is sparse there")
       ->type_name("N")
       ->check(between<int64_t>(1, kMostTokens));
   command.add_flag("--ids", arguments->ids,

@@ -43,13 +43,14 @@ void TokenOutput::show(const std::string& text) const {
   }
 }
 
-// The first token falls out of the prefill; each forward pass after it gives one more.
+// The first token falls out of the prompt's last pass; each forward pass after it gives one more.
 double Generation::decode_passes() const {
-  return std::max(0.0, static_cast<double>(ids.size()) - (stopped ? 0 : 1));
+  const int64_t of_prompt = prompt_tokens - prefilled_tokens;
+  return static_cast<double>(of_prompt) + std::max(0.0, static_cast<double>(ids.size()) - (stopped ? 0 : 1));
 }
 
 double Generation::prefill_rate() const {
-  return per_second(static_cast<double>(prompt_tokens), times.prefill_seconds);
+  return per_second(static_cast<double>(prefilled_tokens), times.prefill_seconds);
 }
 
 double Generation::decode_rate() const {
@@ -57,9 +58,10 @@ double Generation::decode_rate() const {
 }
 
 void Generation::log_speed() const {
-  std::string line = fmt::format("prefill {} tokens, {:.0f} tokens/s", prompt_tokens, prefill_rate());
+  std::string line = fmt::format("prefill {} tokens, {:.0f} tokens/s", prefilled_tokens, prefill_rate());
   if (decode_passes() > 0) {
-    line += fmt::format("; decode {} tokens, {:.1f} tokens/s", ids.size(), decode_rate());
+    line += fmt::format("; decode {} tokens, {:.1f} tokens/s",
+                        prompt_tokens - prefilled_tokens + static_cast<int64_t>(ids.size()), decode_rate());
   }
   if (selection && selection->rows > 0) {
     line += fmt::format("; {:.1f} of {:.0f} far tokens per row and retrieval head", selection->mean(), available());

@@ -33,7 +33,7 @@ class TokenOutput {
 
 /// What a generation gave, and how fast.
 struct Generation {
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0, prefilled_tokens = 0;  ///< the prompt's others were decoded
   std::vector<int64_t> ids;
   std::string text;      ///< empty without a tokenizer
   bool stopped = false;  ///< by a stop id, which is not among `ids` but cost a forward pass

@@ -117,7 +117,9 @@ std::string describe_profile(const Report& report) {
                 fmt::format("{} of {}, in {} of {} layers", chosen, heads.size(), layers, model.num_hidden_layers));
   text += field("policy", fmt::format("{}, ratio {:g}", profile.policy, profile.ratio));
   text += field("stability",
-                fmt::format("{:.3f} of the best heads are found by a single document as well", profile.stability));
+                std::isfinite(profile.stability)
+                    ? fmt::format("{:.3f} of the best heads are found by a single document as well", profile.stability)
+                    : "not known from one document");
   text += field("local heads see",
                 fmt::format("the first {} tokens and the latest {}", profile.sink_tokens, profile.window));
   const auto best_other = std::ranges::find_if_not(heads, &RankedHead::is_chosen);

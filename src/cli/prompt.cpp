@@ -40,6 +40,9 @@ std::vector<int64_t> read_prompt(const PromptOptions& options, const Tokenizer* 
   const std::string source = options.text ? "--prompt" : options.is_text() ? options.file : options.ids_file;
   if (!options.is_text()) {
     std::vector<int64_t> ids = parse_ids(read_input(options.ids_file), source);
+    if (ids.empty()) {
+      throw Error("no token ids in it").file(source);
+    }
     check_ids(ids, config.vocab_size, source);
     return ids;
   }

@@ -71,8 +71,7 @@ void encode(const TokenizeArguments& arguments, const Tokenizer& tokenizer, cons
 }
 
 void decode(const TokenizeArguments& arguments, const Tokenizer& tokenizer, const Input& input) {
-  const bool nothing = input.text.find_first_not_of(" \t\r\n") == input.text.npos || input.text == "[]";
-  const std::vector<int64_t> ids = nothing ? std::vector<int64_t>{} : parse_ids(input.text, input.source);
+  const std::vector<int64_t> ids = parse_ids(input.text, input.source);
   std::string text;
   try {
     text = tokenizer.decode(ids, {.skip_special_tokens = arguments.no_special});

@@ -2,6 +2,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -86,7 +87,7 @@ std::vector<SelectionSettings> rivals(const HeadPlan& plan, const Recipe& recipe
     oracle.by_exact_scores = true;
     settings.push_back(std::move(oracle));
   }
-  for (const double p : {0.5, recipe.validate.paper_p}) {
+  for (const double p : std::set{0.5, recipe.validate.paper_p}) {
     settings.push_back(SelectionSettings::uniform(plan, SelectionRule::kPaper, {p, 0, 1}));
   }
   if (own.tail_block > 0) {
@@ -117,10 +118,6 @@ GateSearch search_of(const Recipe& recipe) {
           .tail_block = recipe.selection.tail_block,
           .head_rounds = calibrate.head_rounds};
 }
-
-}  // namespace
-
-namespace {
 
 void calibrate(Workspace& workspace, const Model& student, const std::filesystem::path& folder) {
   if (!workspace.group().is_main()) {

@@ -61,6 +61,11 @@ Manifest::Manifest(const std::filesystem::path& folder) : path_(folder / "manife
   if (json.get<int64_t>("version") != kVersion) {
     throw json.wrong_value("version", fmt::format("{}: this folder was written by another version", kVersion));
   }
+  for (const auto& [key, value] : json.raw().items()) {
+    if (key != "version" && key != "stages") {
+      description_[key] = value;
+    }
+  }
   const JsonObject stages = json.object("stages");
   for (const std::string& name : stages.keys()) {
     stages_[name] = read_record(stages.object(name));

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "convert/manifest.h"
 #include "convert/prediction.h"
+#include "convert/preflight.h"
 #include "convert/set_aside.h"
 #include "convert/stage_record.h"
 #include "model/peak_memory.h"
@@ -22,36 +23,6 @@ namespace retrosparse {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What differs between what the stage ran with and what it would run with now. Precision does not count: a model may be
-// trained in one and measured in another.
-std::vector<std::string> changes_since(StageInputs before, StageInputs now) {
-  before.erase("run.dtype");
-  now.erase("run.dtype");
-  return differences(before, now);
-}
-
-void check_predecessors(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
-  const fs::path& out = workspace.options().out;
-  for (const std::string& name : stage.after) {
-    if (!stage_of(name).is_wanted(workspace.recipe())) {
-      continue;
-    }
-    const auto record = manifest.find(name);
-    if (!record || record->state != StageRecord::State::kDone || !outputs_are_there(*record, out)) {
-      throw Error(fmt::format("{} needs what {} writes", stage.name, name))
-          .file(out.string())
-          .hint(fmt::format("run `retrosparse {}` or `retrosparse convert` with the same options first", name));
-    }
-    const auto changes = changes_since(record->inputs, inputs_of(stage_of(name), workspace, manifest));
-    if (!changes.empty()) {
-      throw Error(fmt::format("{} follows {}, which ran with other settings", stage.name, name))
-          .file(out.string())
-          .found(fmt::format("{}", fmt::join(changes, "; ")))
-          .hint(fmt::format("run `retrosparse {}` again, or give the settings that it had", name));
-    }
-  }
-}
 
 StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manifest) {
   const fs::path& out = workspace.options().out;
@@ -64,7 +35,7 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   if (before) {
     const std::vector<std::string> changes = differences(before->inputs, record.inputs);
     const bool done = before->state == StageRecord::State::kDone;
-    if (changes.empty() && done && outputs_are_there(*before, out)) {
+    if (changes.empty() && done && !damaged_output(*before, out)) {
       log_info("{}: done before, in {}", stage.name, format_duration(before->seconds));
       return {stage.name, before->seconds, true};
     }
@@ -128,87 +99,6 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   return {stage.name, record.seconds + seconds(), false};
 }
 
-void check_out(const fs::path& out) {
-  if (fs::exists(out) && !(fs::is_directory(out) && (fs::is_empty(out) || fs::exists(out / "manifest.json")))) {
-    throw Error("not a place for a conversion")
-        .file(out.string())
-        .expected("a folder that is new, empty, or written by an earlier conversion");
-  }
-}
-
-// Folders of stages that never ran here are someone else's, and would be overwritten.
-void check_stage_folders(const Workspace& workspace, const std::vector<const Stage*>& stages) {
-  const fs::path& out = workspace.options().out;
-  const Manifest manifest(out);
-  for (const Stage* stage : stages) {
-    std::vector<std::string> names = stage->optional_outputs;
-    names.push_back(stage->folder);
-    for (const std::string& name : names) {
-      if (!manifest.find(stage->name) && fs::exists(out / name) &&
-          !(fs::is_directory(out / name) && fs::is_empty(out / name))) {
-        throw Error(fmt::format("exists, and no {} stage of this conversion wrote it", stage->name))
-            .file((out / name).string())
-            .hint("move it away, or name another --out");
-      }
-    }
-  }
-}
-
-// Settings may change: then their stages run again. Another model has nothing in common with what is there.
-void check_model(const Workspace& workspace) {
-  const Manifest manifest(workspace.options().out);
-  const auto& [name, digest] = workspace.input_digests().front();
-  const std::string key = name + " (content)";
-  for (const Stage& stage : conversion_stages()) {
-    const auto record = manifest.find(stage.name);
-    if (record && record->inputs.contains(key) && record->inputs.at(key) != digest) {
-      throw Error("this folder holds the conversion of another model")
-          .file(workspace.options().out.string())
-          .hint("name another folder, or remove this one");
-    }
-  }
-}
-
-// Finished training is not thrown away for a setting that another recipe happens to have: only where the user says so.
-void check_training_is_kept(const Workspace& workspace) {
-  const Manifest manifest(workspace.options().out);
-  std::vector<std::string> stale, lost, reasons;
-  for (const Stage& stage : conversion_stages()) {
-    const auto record = manifest.find(stage.name);
-    if (!record || !stage.is_wanted(workspace.recipe())) {
-      continue;
-    }
-    const auto changes = differences(record->inputs, inputs_of(stage, workspace, manifest));
-    const bool follows =
-        std::ranges::any_of(stage.after, [&](const std::string& name) { return std::ranges::count(stale, name) > 0; });
-    if (changes.empty() && !follows) {
-      continue;
-    }
-    stale.push_back(stage.name);
-    for (const std::string& change : changes) {
-      if (std::ranges::count(reasons, change) == 0) {
-        reasons.push_back(change);
-      }
-    }
-    if (stage.keeps_state && record->state == StageRecord::State::kDone) {
-      lost.push_back(stage.name);
-    }
-  }
-  if (!lost.empty()) {
-    throw Error(fmt::format("made with other settings: {} would begin anew", fmt::join(lost, " and ")))
-        .file(workspace.options().out.string())
-        .found(fmt::format("{}", fmt::join(reasons, "; ")))
-        .hint("--rerun lets it; another --out keeps both");
-  }
-}
-
-void check_warmup(const char* section, int64_t warmup, int64_t steps) {
-  if (steps > 0 && warmup >= steps) {
-    log_warning("{0}.warmup = {1} is not below {0}.steps = {2}: the learning rate never reaches its peak", section,
-                warmup, steps);
-  }
-}
-
 }  // namespace
 
 std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector<std::string>& names) {
@@ -222,8 +112,7 @@ std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector
     for (const Stage& stage : conversion_stages()) {
       put_back(stage, out, manifest);
     }
-    check_warmup("train", workspace.recipe().train.learning_rate.warmup, workspace.recipe().train.steps);
-    check_warmup("distill", workspace.recipe().distill.learning_rate.warmup, workspace.recipe().distill.steps);
+    warn_of_warmup(workspace.recipe());
   }
   workspace.group().barrier();
   check_model(workspace);
@@ -238,8 +127,13 @@ std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector
     }
   }
   check_stage_folders(workspace, stages);
-  if (names.empty() && !workspace.options().rerun) {
-    check_training_is_kept(workspace);
+  if (!names.empty()) {
+    for (const Stage* stage : stages) {
+      check_predecessors(*stage, workspace, Manifest(out));
+    }
+  }
+  if (!workspace.options().rerun) {
+    check_training_is_kept(workspace, stages);
   }
   std::vector<StageOutcome> outcomes;
   for (const Stage* stage : stages) {

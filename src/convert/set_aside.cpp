@@ -1,5 +1,7 @@
 #include "convert/set_aside.h"
 
+#include "base/file.h"
+
 namespace retrosparse {
 namespace {
 
@@ -27,21 +29,27 @@ void set_aside(const Stage& stage, const fs::path& out, Manifest& manifest) {
 }
 
 void put_back(const Stage& stage, const fs::path& out, Manifest& manifest) {
-  const auto record = manifest.find(record_aside(stage));
-  const bool has_own = stage.keeps_state && fs::exists(out / stage.folder / "state");
-  if (record && !has_own && fs::exists(folder_aside(stage, out))) {
-    fs::remove_all(out / stage.folder);
-    fs::rename(folder_aside(stage, out), out / stage.folder);
+  const fs::path folder = out / stage.folder, aside = folder_aside(stage, out);
+  if (stage.keeps_state) {
+    remove_leftovers(folder / "state");
+  }
+  const bool has_own = stage.keeps_state && fs::exists(aside) && fs::exists(folder / "state");
+  if (const auto record = manifest.find(record_aside(stage)); record && !has_own) {
+    if (fs::exists(aside)) {  // else a kill came right behind the renaming
+      fs::remove_all(folder);
+      fs::rename(aside, folder);
+    }
     manifest.put(stage.name, *record);
   }
   forget_aside(stage, out, manifest);
 }
 
+// The record first: one without a folder means that the folder is back in its place.
 void forget_aside(const Stage& stage, const fs::path& out, Manifest& manifest) {
-  fs::remove_all(folder_aside(stage, out));
   if (manifest.find(record_aside(stage))) {
     manifest.remove(record_aside(stage));
   }
+  fs::remove_all(folder_aside(stage, out));
 }
 
 }  // namespace retrosparse

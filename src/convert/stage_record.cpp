@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "model/peak_memory.h"
+#include "model/weights.h"
 
 namespace retrosparse {
 namespace {
@@ -46,7 +47,11 @@ void add_digests(std::map<std::string, std::string>& digests, const fs::path& ou
 }  // namespace
 
 const Stage& stage_of(const std::string& name) {
-  return *std::ranges::find(conversion_stages(), name, &Stage::name);
+  const auto stage = std::ranges::find(conversion_stages(), name, &Stage::name);
+  if (stage == conversion_stages().end()) {
+    throw std::logic_error("no stage " + name);
+  }
+  return *stage;
 }
 
 StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Manifest& manifest) {
@@ -66,7 +71,7 @@ StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Mani
   for (const auto& [name, digest] : workspace.input_digests()) {
     inputs[name + " (content)"] = digest;
   }
-  inputs["run.dtype"] = std::string(c10::toString(workspace.options().dtype));
+  inputs["run.dtype"] = config_dtype_name(workspace.options().dtype);
   for (const std::string& name : stage.after) {
     const auto record = manifest.find(name);
     if (record && stage_of(name).is_wanted(workspace.recipe())) {
@@ -78,11 +83,13 @@ StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Mani
   return inputs;
 }
 
-bool outputs_are_there(const StageRecord& record, const fs::path& out) {
-  return std::ranges::all_of(record.outputs, [&](const auto& output) {
-    const auto& [file, digest] = output;
-    return fs::exists(out / file) && digest_of(out / file) == digest;
-  });
+std::optional<std::string> damaged_output(const StageRecord& record, const fs::path& out) {
+  for (const auto& [file, digest] : record.outputs) {
+    if (!fs::exists(out / file) || digest_of(out / file) != digest) {
+      return file;
+    }
+  }
+  return std::nullopt;
 }
 
 StageRecord finished(const Stage& stage, StageRecord record, const Workspace& workspace, double seconds) {

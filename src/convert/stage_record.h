@@ -1,4 +1,8 @@
 #pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+
 #include "convert/manifest.h"
 #include "convert/stage.h"
 #include "convert/workspace.h"
@@ -12,8 +16,8 @@ const Stage& stage_of(const std::string& name);
 /// wrote.
 StageInputs inputs_of(const Stage& stage, const Workspace& workspace, const Manifest& manifest);
 
-/// Whether what a finished stage wrote is still there, unchanged.
-bool outputs_are_there(const StageRecord& record, const std::filesystem::path& out);
+/// The first file of those that a finished stage wrote, relative to `out`, that is gone or has another content now.
+std::optional<std::string> damaged_output(const StageRecord& record, const std::filesystem::path& out);
 
 /// `record` of the stage that has just run for `seconds`, with the digests of what it wrote.
 StageRecord finished(const Stage& stage, StageRecord record, const Workspace& workspace, double seconds);

@@ -47,6 +47,7 @@ std::vector<IndexStatistics> measure_index(Workspace& workspace, const HeadPlan&
     for (size_t layer = 0; layer < sums.size(); ++layer) {
       sums[layer].weighted_kl += loss.statistics()[layer].weighted_kl;
       sums[layer].weight += loss.statistics()[layer].weight;
+      sums[layer].rows += loss.statistics()[layer].rows;
     }
   }
   return sums;
@@ -104,15 +105,15 @@ void run_train(Workspace& workspace) {
   training.steps = read_metrics(folder / "metrics.jsonl");
   const auto before = measure_index(workspace, plan, start), after = measure_index(workspace, plan, indexer);
   for (size_t layer = 0; layer < before.size(); ++layer) {
-    const auto mean = [&](const IndexStatistics& statistics, int64_t place) {
-      return (statistics.weighted_kl[place] / statistics.weight[place]).item<double>();
-    };
+    const IndexStatistics &start_of = before[layer], &end_of = after[layer];
     const std::vector<int64_t>& heads = plan.retrieval_heads[layer];
     for (size_t place = 0; place < heads.size(); ++place) {
+      const auto at = [&](const at::Tensor& sums) { return sums[static_cast<int64_t>(place)].item<double>(); };
       training.heads.push_back({.layer = static_cast<int64_t>(layer),
                                 .head = heads[place],
-                                .start_kl = mean(before[layer], static_cast<int64_t>(place)),
-                                .end_kl = mean(after[layer], static_cast<int64_t>(place))});
+                                .start_kl = at(start_of.weighted_kl) / at(start_of.weight),
+                                .end_kl = at(end_of.weighted_kl) / at(end_of.weight),
+                                .far_mass = at(end_of.weight) / static_cast<double>(end_of.rows)});
     }
   }
   write_results(report, folder / "results.json");

@@ -16,6 +16,7 @@ namespace {
 struct Sums {
   LabelScores against_dense, against_plan;  // the same rows, with KL to the one or to the other
   HeadCounts counts;
+  TileCounts tiles;  // of the prompts
 
   void add(const at::Tensor& logits, const std::vector<int64_t>& targets, const at::Tensor& dense,
            const at::Tensor& plan) {
@@ -27,6 +28,7 @@ struct Sums {
     against_dense.add(other.against_dense);
     against_plan.add(other.against_plan);
     retrosparse::add(counts, other.counts);
+    tiles.add(other.tiles);
   }
 
   double per_row(double sum) const { return sum / static_cast<double>(against_dense.rows); }
@@ -60,6 +62,7 @@ void add_sample(Workspace& workspace, const SparseModel& sparse, const Selection
   std::optional<PrefilledSample> by_tiles;
   if (sparse.prefill.mode == PrefillMode::kTiles) {
     by_tiles.emplace(workspace.converted_model(), sparse, sample.ids, sample.labels, chunk, sparse.prefill);
+    sums.sparse.tiles.add(by_tiles->prompt_tiles());
   }
   sums.sparse.add((by_tiles ? *by_tiles : prefilled).with_selection(sparse.selection, &sums.sparse.counts), targets,
                   dense, plan);
@@ -67,7 +70,7 @@ void add_sample(Workspace& workspace, const SparseModel& sparse, const Selection
 
 // Bytes of the caches of one sequence: every layer's own groups, not an expectation.
 struct CacheBytes {
-  double dense = 0, sparse = 0, index = 0;
+  double dense = 0, sparse = 0, index = 0, tail = 0;
 };
 CacheBytes cache_bytes(const Workspace& workspace, const SparseModel& sparse) {
   const ModelConfig& config = workspace.config();
@@ -87,7 +90,7 @@ CacheBytes cache_bytes(const Workspace& workspace, const SparseModel& sparse) {
   bytes.sparse = kv_cache_bytes(config, shape, tokens, size);
   bytes.index = index_cache_bytes(shape, tokens, sizeof(float));
   if (const int64_t block = sparse.selection.tail_block; block > 0) {
-    bytes.index +=
+    bytes.tail =
         shape.full_groups * tokens / static_cast<double>(block) * static_cast<double>(config.head_dim) * sizeof(float);
   }
   return bytes;
@@ -104,6 +107,9 @@ Report::Measurement measured(const Sums& all, const std::vector<double>& accurac
   result.kl_plan = all.per_row(all.against_plan.kl);
   result.far_tokens = all.far_tokens();
   result.far_available = all.far_available();
+  if (all.tiles.far > 0) {
+    result.tile_density = all.tiles.density();
+  }
   return result;
 }
 
@@ -177,7 +183,7 @@ void run_validate(Workspace& workspace) {
   for_variants([&](std::optional<Report::Measurement>& measurement) { measurement->kv_bytes = bytes.sparse; },
                validation.variants);
   validation.variants.dense->kv_bytes = bytes.dense;
-  validation.variants.sparse->index_bytes = bytes.index;
+  validation.variants.sparse->index_bytes = bytes.index + bytes.tail;
   validation.variants.paper->index_bytes = bytes.index;
   if (recipe.validate.speed_tokens > 0) {
     measure_speed(workspace, sparse, workspace.scored_sample(suite, recipe.validate.tasks.front(), 0, 1).ids,

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "checkpoint/checkpoint.h"
 #include "data/crop_source.h"
 #include "data/document_reader.h"
@@ -52,6 +53,16 @@ Workspace::Workspace(ConversionOptions options, const dist::ProcessGroup& group)
         .key("index.index_dim")
         .expected(fmt::format("at most {} (head_dim)", config_.head_dim))
         .found(std::to_string(recipe().index.index_dim));
+  }
+  if (recipe().distill.steps > 0 && recipe().distill.teacher_top_k > config_.vocab_size) {
+    throw Error("more of the dense model's logits than it has")
+        .key("distill.teacher_top_k")
+        .expected(fmt::format("at most {} (vocab_size)", config_.vocab_size))
+        .found(std::to_string(recipe().distill.teacher_top_k));
+  }
+  if (config_.is_converted() && group_.is_main()) {
+    log_warning("{} was converted before: what is called dense here is its weights with full attention",
+                options_.model.string());
   }
   check_shares("train.documents_per_step", recipe().train.documents_per_step, group_.world_size());
   if (recipe().distill.steps > 0) {
@@ -168,15 +179,22 @@ void Workspace::check_data() {
   }
   const int64_t length = recipe().context_length;
   needle_pairs().pair(length, 0, 0);
-  training_stream().next();
-  const auto check_tasks = [&](Split split, const std::vector<std::string>& names) {
-    const TaskSuite suite = tasks(split);
-    for (const std::string& name : names) {
-      suite.sample(name, length, 0);
+  const auto check_tasks = [&](const char* key, Split split, const std::vector<std::string>& names) {
+    try {
+      const TaskSuite suite = tasks(split);
+      for (const std::string& name : names) {
+        suite.sample(name, length, 0);
+      }
+    } catch (Error& error) {
+      error.file(fmt::format("{}, on {}", key,
+                             split == Split::kTraining ? "the text to train on" : "half of the text that is held out"));
+      throw;
     }
   };
-  check_tasks(Split::kCalibration, recipe().calibrate.tasks);
-  check_tasks(Split::kValidation, recipe().validate.tasks);
+  check_tasks("data.tasks", Split::kTraining, recipe().data.tasks);
+  check_tasks("calibrate.tasks", Split::kCalibration, recipe().calibrate.tasks);
+  check_tasks("validate.tasks", Split::kValidation, recipe().validate.tasks);
+  training_stream().next();
   data_is_checked_ = true;
 }
 

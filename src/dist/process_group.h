@@ -54,8 +54,8 @@ class ProcessGroup {
 
   /// Returns when rank 0 has called it, however long that takes: for work that rank 0 does while the others have none,
   /// which no collective's time-out should end. All have to call it. Throws Interrupted where an InterruptGuard lives
-  /// and the user asks to stop; Error when the store is gone, as it is when
-  /// the process that serves it, rank 0 or torchrun, has ended.
+  /// and the user asks to stop; Error when the store is gone, as it is when the process that serves it, rank 0 or
+  /// torchrun, has ended.
   void wait_for_main() const;
 
  private:

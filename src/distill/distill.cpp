@@ -93,6 +93,13 @@ TrainingEnd distill(const ModelConfig& config, ModelWeights& weights, const Spar
                    {"schedule", name_of(options.learning_rate.schedule)},
                    {"label_rows", teacher.rows().label_rows},
                    {"prompt_rows", teacher.rows().prompt_rows},
+                   {"retrieval_heads", sparse.plan.retrieval_heads},
+                   {"window", sparse.plan.local.window},
+                   {"sink_tokens", sparse.plan.local.sink_tokens},
+                   {"tail_block", sparse.selection.tail_block},
+                   {"beta1", options.adamw.beta1},
+                   {"beta2", options.adamw.beta2},
+                   {"eps", options.adamw.eps},
                    {"weight_decay", options.adamw.weight_decay},
                    {"max_grad_norm", options.adamw.max_grad_norm}};
   std::vector<at::Tensor> parameters;

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <iterator>
+#include <span>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_writer.h"
 
@@ -45,6 +47,19 @@ DistillationRows distillation_rows(const Sample& sample, LocalWindow local, Rows
   return learned;
 }
 
+namespace {
+
+// Of what the dense model said: a damaged file would teach something else.
+std::string digest_of(const at::Tensor& logits, const at::Tensor& ids) {
+  Hasher hasher;
+  for (const at::Tensor& tensor : {logits.contiguous(), ids.contiguous()}) {
+    hasher.update(std::as_bytes(std::span(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())));
+  }
+  return hasher.hex();
+}
+
+}  // namespace
+
 TeacherAnswers::TeacherAnswers(std::filesystem::path folder, int64_t top_k, RowsToLearn rows)
     : folder_(std::move(folder)), top_k_(top_k), rows_(rows) {}
 
@@ -65,7 +80,9 @@ void TeacherAnswers::ask(const Model& teacher, int64_t document, const Sample& s
   const at::Tensor logits = dense_label_logits(teacher, sample.ids, learned.rows, prefill_chunk);
   const auto [values, ids] = at::topk(logits, std::min(top_k_, logits.size(-1)), -1);
   std::filesystem::create_directories(folder_);
-  write_safetensors(path_of(document), {{"logits", values}, {"ids", ids}});
+  const at::Tensor logits_on_cpu = values.cpu(), ids_on_cpu = ids.cpu();
+  write_safetensors(path_of(document), {{"logits", logits_on_cpu}, {"ids", ids_on_cpu}},
+                    {{"digest", digest_of(logits_on_cpu, ids_on_cpu)}});
 }
 
 TeacherRows TeacherAnswers::read(int64_t document, size_t num_rows, at::Device device) const {
@@ -78,6 +95,12 @@ TeacherRows TeacherAnswers::read(int64_t document, size_t num_rows, at::Device d
           .expected(fmt::format("{} rows", num_rows))
           .found(fmt::format("[{}]", fmt::join(tensor.sizes(), ", ")));
     }
+  }
+  const auto digest = file.metadata().find("digest");
+  if (digest == file.metadata().end() || digest->second != digest_of(logits, ids)) {
+    throw Error("damaged: it is not what the dense model said")
+        .file(path_of(document).string())
+        .hint("remove this file, and the dense model is asked again");
   }
   return {logits.to(device), ids.to(device)};
 }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/safetensors_writer.h"
+#include "export/exported_files.h"
 #include "export/model_card.h"
 #include "export/output_folder.h"
 #include "model/tensor_match.h"
@@ -24,18 +25,6 @@ std::span<const EmbeddedFile> builtin_engine_files();  // generated from engines
 namespace {
 
 namespace fs = std::filesystem;
-
-// Files of the source that belong to the model whatever its attention is. A name that ends in '*' stands for all that
-// begin like it.
-constexpr std::string_view kCopiedFiles[] = {
-    "tokenizer*",     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "chat_template*", "generation_config.json",  "LICENSE*",          "NOTICE*"};
-
-bool is_copied(std::string_view name) {
-  return std::ranges::any_of(kCopiedFiles, [&](std::string_view pattern) {
-    return pattern.ends_with('*') ? name.starts_with(pattern.substr(0, pattern.size() - 1)) : name == pattern;
-  });
-}
 
 void copy_small_files(const fs::path& source, const fs::path& out) {
   for (const fs::directory_entry& entry : fs::directory_iterator(source)) {
@@ -73,7 +62,8 @@ void write_config(const ExportInput& input, const fs::path& out) {
   config["model_type"] = "retrosparse_" + input.config.family->name;
   config["auto_map"] = {{"AutoConfig", "configuration_retrosparse." + config_class},
                         {"AutoModelForCausalLM", "modeling_retrosparse." + architecture}};
-  if (!input.config.tie_word_embeddings && config.value("tie_word_embeddings", false)) {
+  if (!input.config.tie_word_embeddings && config.contains("tie_word_embeddings") &&
+      config["tie_word_embeddings"] == true) {
     config["tie_word_embeddings"] = false;  // the source has both tables and they differ
   }
   config["retrosparse"] = settings_json(input.converted);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "export/exported_files.h"
 #include "export/load_converted.h"
 
 namespace retrosparse {
@@ -48,6 +49,13 @@ AtomicFolder open_output_folder(const fs::path& out, const fs::path& source, boo
           .expected("an earlier export")
           .found("other files")
           .hint("choose another folder or remove it by hand");
+    }
+    for (const fs::directory_entry& entry : fs::directory_iterator(target)) {
+      if (!is_exported(entry.path().filename().string())) {
+        throw Error("will not be replaced: no export wrote this")
+            .file((out / entry.path().filename()).string())
+            .hint("move it away");
+      }
     }
   }
   return AtomicFolder(target, replace);

@@ -50,45 +50,62 @@ std::vector<int64_t> generate(const Model& model, at::IntArrayRef prompt, const 
   if (prompt.empty()) {
     throw Error("the prompt is empty").expected("at least one token");
   }
+  const auto length = static_cast<int64_t>(prompt.size()), decode_from = options.decode_from.value_or(length);
+  if (decode_from < 1 || decode_from > length) {
+    throw Error("cannot decode the prompt from this position")
+        .expected(fmt::format("1 to {}", length))
+        .found(std::to_string(decode_from));
+  }
   const c10::InferenceMode inference;
   Sampler sampler(options.sampling);
   KvCache cache = model.make_cache();
   constexpr int64_t kAhead = 1024;  // the cache grows when more come: max_new_tokens is a limit, not a promise
-  cache.reserve(static_cast<int64_t>(prompt.size()) + std::min(options.max_new_tokens, kAhead));
+  cache.reserve(length + std::min(options.max_new_tokens, kAhead));
   const ForwardOptions forward{&cache, options.attention, {}};
 
-  const auto prefill_start = std::chrono::steady_clock::now();
-  at::Tensor next;  // scores of the next token, [vocab]
-  model.prefill(prompt, options.prefill_chunk, forward, [&](int64_t first, const at::Tensor& hidden) {
+  at::Tensor last;  // hidden state of the prompt's latest token so far, [hidden]
+  const auto take = [&](int64_t first, const at::Tensor& hidden) {
     if (options.on_prompt_logits) {
       give_logits(model, first, hidden, options.on_prompt_logits);
     }
-    next = hidden.select(0, hidden.size(0) - 1);
-  });
-  next = model.logits(next.unsqueeze(0)).select(0, 0);
+    last = hidden.select(0, hidden.size(0) - 1);
+  };
+  const auto start = std::chrono::steady_clock::now();
+  model.prefill(prompt.slice(0, static_cast<size_t>(decode_from)), options.prefill_chunk, forward, take);
+  double prefill_seconds = 0;
+  const auto end_prefill = [&] {
+    last.cpu();  // waits for the device
+    prefill_seconds = seconds_since(start);
+  };
+  if (decode_from < length) {
+    end_prefill();
+  }
+  for (int64_t position = decode_from; position < length; ++position) {
+    take(position, model.forward(prompt[static_cast<size_t>(position)], forward));
+  }
   std::vector<int64_t> tokens;
-  bool more = options.max_new_tokens > 0;
-  const auto pick = [&](const at::Tensor& logits) {
-    const std::optional<int64_t> token = sampler.pick(logits);
+  const auto pick = [&](const at::Tensor& hidden) {
+    const std::optional<int64_t> token = sampler.pick(model.logits(hidden).select(0, 0));
     if (!token) {
-      throw not_finite(model, static_cast<int64_t>(prompt.size() + tokens.size()) - 1);
+      throw not_finite(model, length + static_cast<int64_t>(tokens.size()) - 1);
     }
     return *token;
   };
-  int64_t token = pick(next);  // waits for the device: what came before was prefill
-  const double prefill_seconds = seconds_since(prefill_start);
-
-  const auto decode_start = std::chrono::steady_clock::now();
+  bool more = options.max_new_tokens > 0;
+  int64_t token = pick(last.unsqueeze(0));  // at any rate: broken weights are told of in a mere prefill, too
+  if (decode_from == length) {
+    end_prefill();
+  }
   while (more && std::ranges::find(options.stop_ids, token) == options.stop_ids.end()) {
     tokens.push_back(token);
     more = !options.on_token || options.on_token(token);
     if (!more || static_cast<int64_t>(tokens.size()) == options.max_new_tokens) {
       break;
     }
-    token = pick(model.logits(model.forward(token, forward)).select(0, 0));
+    token = pick(model.forward(token, forward));
   }
   if (times != nullptr) {
-    *times = {prefill_seconds, seconds_since(decode_start)};
+    *times = {prefill_seconds, seconds_since(start) - prefill_seconds};
   }
   return tokens;
 }

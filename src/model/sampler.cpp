@@ -29,10 +29,11 @@ std::optional<int64_t> Sampler::pick(const at::Tensor& logits) {
     const auto token = at::where(logits.isfinite().all(), logits.argmax(), -1).item<int64_t>();
     return token < 0 ? std::nullopt : std::optional(token);
   }
-  const at::Tensor scores = logits.to(at::kCPU, at::kDouble) / options_.temperature;
+  at::Tensor scores = logits.to(at::kCPU, at::kDouble);
   if (!scores.isfinite().all().item<bool>()) {
     return std::nullopt;
   }
+  scores = (scores - scores.max()) / options_.temperature;  // at most 0, so that no temperature overflows
   auto [probabilities, tokens] = at::softmax(scores, 0).sort(/*dim=*/0, /*descending=*/true);
   // A token stays when those before it hold less than top_p; the first always does.
   const at::Tensor before = probabilities.cumsum(0) - probabilities;

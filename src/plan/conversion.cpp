@@ -88,13 +88,14 @@ struct CalibrationRuns {
 };
 
 CalibrationRuns calibration_runs(const ConversionPlan& plan) {
-  constexpr double kRivals = 8 + 1;  // four top_k with their oracles, the recipe's own; the paper's two run besides
+  // Four top_k with their oracles, the recipe's own, with and without its tail; the paper's two run besides.
+  const double rivals = 8 + 1 + (plan.recipe.selection.tail_block > 0 ? 1 : 0);
   const Recipe::Calibrate& calibrate = plan.recipe.calibrate;
   CalibrationRuns runs;
   if (!calibrate.enabled) {
     return runs;
   }
-  runs = {1, 0, kRivals};
+  runs = {1, 0, rivals};
   if (plan.recipe.selection.rule == SelectionRule::kTopP) {
     double grid = 0;
     for (const int64_t cap : calibrate.max_tokens) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "base/interrupt.h"
@@ -121,6 +122,9 @@ double deviation_of(const std::vector<double>& values) {
 }  // namespace
 
 double RetrievalScores::stability(int64_t count) const {
+  if (each.size() < 2) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
   const auto best = [&](const HeadTable& table) {
     std::vector<std::pair<int64_t, int64_t>> heads;
     for (const RankedHead& head : rank(table)) {

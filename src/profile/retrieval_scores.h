@@ -15,11 +15,11 @@ using HeadTable = std::vector<std::vector<double>>;
 /// How much each head retrieves, over several documents.
 struct RetrievalScores {
   HeadTable mean;               ///< of R_h over the documents, in [0, 1]
-  HeadTable spread;             ///< standard deviation over the documents (0 for one document)
+  HeadTable spread;             ///< standard deviation over the documents (0 for one document, which says nothing)
   std::vector<HeadTable> each;  ///< R_h of every document
 
   /// Share of the `count` best heads by the mean that are also among the `count` best of a single document, averaged
-  /// over the documents: 1 where every document gives the same heads.
+  /// over the documents: 1 where every document gives the same heads. NaN for one document, which is not known.
   double stability(int64_t count) const;
 };
 

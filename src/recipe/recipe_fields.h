@@ -18,7 +18,7 @@ constexpr Limits<int64_t> at_least(int64_t low) {
 /// Just above 0 for bounds that exclude it.
 constexpr double kAboveZero = std::numeric_limits<double>::min();
 constexpr Limits<double> kPositive{kAboveZero, 1e30};
-constexpr Limits<double> kShare{0, 1};
+constexpr Limits<double> kShare{0, 1}, kPositiveShare{1e-6, 1};
 
 /// Declares every setting of a recipe, once: `fields` is a reader, a writer or a documenter with
 ///   value(key, T&, meaning [, Limits<T>])          T: bool, int64_t, uint64_t, double, std::string, vectors of these
@@ -33,7 +33,7 @@ void visit(Fields& fields, Recipe& recipe) {
   fields.section("data", "what is trained and measured with", [&] {
     Recipe::Data& data = recipe.data;
     fields.list("sources", data.sources, "running text", [&](Recipe::Source& source) {
-      fields.value("name", source.name, "for messages");
+      fields.value("name", source.name, "for messages, and a seed of its samples besides `seed`");
       fields.value("files", source.files,
                    "files or folders: .txt (NUL between documents), .jsonl (`text`, or `prompt` and `response`), each "
                    "also .gz, .xz or .zst; relative to the recipe");
@@ -60,7 +60,7 @@ void visit(Fields& fields, Recipe& recipe) {
     Recipe::Plan& plan = recipe.plan;
     fields.value("window", plan.window, "latest tokens that local heads see", at_least(1));
     fields.value("sink_tokens", plan.sink_tokens, "first tokens that they see besides", at_least(0));
-    fields.value("ratio", plan.ratio, "share of all query heads that retrieve", kShare);
+    fields.value("ratio", plan.ratio, "share of all query heads that retrieve; one at least", kPositiveShare);
     fields.choice("policy", plan.policy, {{"query_head", HeadPolicy::kQueryHead}, {"kv_group", HeadPolicy::kKvGroup}},
                   "`query_head`: the best heads; `kv_group`: whole groups, whose full KV cache one head keeps anyway");
   });
@@ -97,19 +97,23 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("save_every", train.save_every, "steps between two saved states", at_least(1));
   });
 
-  fields.section("selection", "how retrieval heads pick far tokens; where calibration starts from", [&] {
-    Recipe::Selection& selection = recipe.selection;
-    fields.choice("rule", selection.rule,
-                  {{"top_p", SelectionRule::kTopP}, {"top_k", SelectionRule::kTopK}, {"paper", SelectionRule::kPaper}},
-                  "`top_p`: by the gate, with floor and cap; `top_k`: max_tokens; `paper`: plain top-p over all keys");
-    fields.value("p", selection.gate.p, "share of the attention to cover", Limits<double>{kAboveZero, 0.999999});
-    fields.value("min_tokens", selection.gate.min_tokens, "far tokens at least", at_least(0));
-    fields.value("max_tokens", selection.gate.max_tokens, "far tokens at most", at_least(1));
-    fields.value("tail_block", selection.tail_block,
-                 "far tokens that are not picked, or outside the tiles of prefill, count with the index's mass and the "
-                 "mean value of their block of so many tokens, at most the window; 0: they do not, as in the paper",
-                 at_least(0));
-  });
+  fields.section(
+      "selection", "how retrieval heads pick far tokens; calibration replaces p, min_tokens and max_tokens of `top_p`",
+      [&] {
+        Recipe::Selection& selection = recipe.selection;
+        fields.choice(
+            "rule", selection.rule,
+            {{"top_p", SelectionRule::kTopP}, {"top_k", SelectionRule::kTopK}, {"paper", SelectionRule::kPaper}},
+            "`top_p`: by the gate, with floor and cap; `top_k`: max_tokens; `paper`: plain top-p over all keys");
+        fields.value("p", selection.gate.p, "share of the attention to cover", Limits<double>{kAboveZero, 0.999999});
+        fields.value("min_tokens", selection.gate.min_tokens, "far tokens at least", at_least(0));
+        fields.value("max_tokens", selection.gate.max_tokens, "far tokens at most", at_least(1));
+        fields.value(
+            "tail_block", selection.tail_block,
+            "far tokens that are not picked, or outside the tiles of prefill, count with the index's mass and the "
+            "mean value of their block of so many tokens, at most the window; 0: they do not, as in the paper",
+            at_least(0));
+      });
 
   fields.section("prefill", "how retrieval heads read the prompt", [&] {
     fields.choice("mode", recipe.prefill.mode, {{"dense", RecipePrefill::kDense}, {"tiles", RecipePrefill::kTiles}},

@@ -19,13 +19,21 @@ std::optional<KlTargetOutcome> kl_target_outcome(const Report& report) {
   if (!sparse || !sparse->kl_plan) {
     return std::nullopt;
   }
-  return KlTargetOutcome{
+  KlTargetOutcome outcome{
       .target = selection->kl_target, .calibrated = selection->chosen->kl, .validated = *sparse->kl_plan};
+  if (const auto& prefill = report.prefill; prefill && prefill->mode == "tiles" && prefill->kl_target) {
+    outcome.with_tiles = true;
+    outcome.target += *prefill->kl_target;
+    const auto tiles = std::ranges::find(prefill->points, prefill->tile_share, &Report::PrefillPoint::tile_share);
+    outcome.calibrated += tiles != prefill->points.end() ? tiles->kl : 0;
+  }
+  return outcome;
 }
 
 std::string text_of(const KlTargetOutcome& outcome) {
-  std::string text = fmt::format("KL target x1000 {:.2f}: {} ({:.2f})", 1000 * outcome.target,
-                                 outcome.met() ? "met" : "missed", 1000 * outcome.validated);
+  std::string text =
+      fmt::format("KL target{} x1000 {:.2f}: {} ({:.2f})", outcome.with_tiles ? " of selection and tiles" : "",
+                  1000 * outcome.target, outcome.met() ? "met" : "missed", 1000 * outcome.validated);
   if (outcome.is_far_off()) {
     text += fmt::format(
         "; calibration had found {:.2f}, more than 2 times off: let it see more samples "

@@ -7,8 +7,10 @@
 namespace retrosparse {
 
 /// What became of calibration's KL target on samples that calibration did not see. KL in nats a row, against the model
-/// with dense retrieval heads.
+/// with dense retrieval heads. Where prompts are read by tiles, what that costs is in it: target and calibrated are
+/// then the sums of those of the selection and of the tiles, which were calibrated one by one.
 struct KlTargetOutcome {
+  bool with_tiles = false;
   double target = 0;
   double calibrated = 0;  ///< of the chosen settings, on calibration's rows
   double validated = 0;   ///< of the converted model, on validation's rows; with sparse prefill where there is any

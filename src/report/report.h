@@ -35,7 +35,7 @@ struct Report {
     std::vector<std::vector<int64_t>> retrieval_heads;  ///< [L][]: query heads, ascending
     std::string policy;                                 ///< "query_head" or "kv_group"
     double ratio = 0;                                   ///< share of the heads that was asked for
-    double stability = 0;  ///< share of the best heads that a single document finds, mean over the documents
+    double stability = 0;  ///< share of the best heads that a single document finds, mean over several documents
     int64_t documents = 0;
     int64_t window = 0;  ///< tokens; of the local heads, and of the exact part of the retrieval heads
     int64_t sink_tokens = 0;
@@ -54,6 +54,7 @@ struct Report {
     int64_t layer = 0, head = 0;
     double start_kl = 0;  ///< far KL of the initialised index, on rows that are not trained on
     double end_kl = 0;    ///< of the trained one, on the same rows
+    double far_mass = 0;  ///< of the attention, beyond window and sinks, mean over these rows
   };
 
   /// Stage 1.
@@ -121,8 +122,8 @@ struct Report {
   struct Prefill {
     std::string mode;                  ///< "dense" or "tiles"
     std::optional<double> tile_share;  ///< that was chosen
-    double kl_target = 0;              ///< 0: none
-    bool target_met = false;
+    std::optional<double> kl_target;   ///< of their calibration, which there was none where it is missing
+    std::optional<bool> target_met;
     std::vector<PrefillPoint> points;  ///< empty: not measured
   };
 
@@ -149,14 +150,15 @@ struct Report {
   };
 
   struct Measurement {
-    std::optional<double> accuracy;                     ///< mean over the tasks; nothing where none was asked
-    std::optional<double> nll;                          ///< of running text, a token
-    std::optional<double> kl_dense;                     ///< KL(dense || this), a label row
-    std::optional<double> kl_plan;                      ///< KL(plan || this), a label row
-    std::optional<double> far_tokens;                   ///< read by a retrieval head for a row, mean
-    std::optional<double> far_available;                ///< that there were to read, mean over the same rows
-    double kv_bytes = 0;                                ///< KV cache of one sequence of context_length tokens
-    double index_bytes = 0;                             ///< index keys beside it
+    std::optional<double> accuracy;       ///< mean over the tasks; nothing where none was asked
+    std::optional<double> nll;            ///< of running text, a token
+    std::optional<double> kl_dense;       ///< KL(dense || this), a label row
+    std::optional<double> kl_plan;        ///< KL(plan || this), a label row
+    std::optional<double> far_tokens;     ///< read by a retrieval head for a row, mean
+    std::optional<double> far_available;  ///< that there were to read, mean over the same rows
+    std::optional<double> tile_density;   ///< share of the prompts' far tiles that were computed, by tiles
+    double kv_bytes = 0;                  ///< KV cache of one sequence of context_length tokens
+    double index_bytes = 0;               ///< index keys beside it
     std::optional<double> prefill_speed, decode_speed;  ///< generating, tokens a second; see Speed
   };
 

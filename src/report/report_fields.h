@@ -54,6 +54,7 @@ void visit_fields(std::type_identity<Report::HeadLoss>, Visit&& visit) {
   visit("head", &Loss::head);
   visit("start_kl", &Loss::start_kl);
   visit("end_kl", &Loss::end_kl);
+  visit("far_mass", &Loss::far_mass);
 }
 
 template <typename Visit>
@@ -171,6 +172,7 @@ void visit_fields(std::type_identity<Report::Measurement>, Visit&& visit) {
   visit("kl_plan", &Measurement::kl_plan);
   visit("far_tokens", &Measurement::far_tokens);
   visit("far_available", &Measurement::far_available);
+  visit("tile_density", &Measurement::tile_density);
   visit("kv_bytes", &Measurement::kv_bytes);
   visit("index_bytes", &Measurement::index_bytes);
   visit("prefill_speed", &Measurement::prefill_speed);

@@ -91,9 +91,14 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
   }
   const std::filesystem::path state_folder = folder / "state", metrics_path = folder / "metrics.jsonl";
   std::filesystem::create_directories(folder);
+  if (group.is_main()) {
+    remove_leftovers(state_folder);
+  }
+  group.barrier();
   int64_t step = restore(optimizer, data);
   const auto save = [&](int64_t next_step) {
     if (group.is_main()) {
+      sync_to_disk(metrics_path);  // a state whose steps are not in the log would be refused
       TrainingState state{next_step, data.state(), settings.dump(), optimizer.state()};
       for (const auto& [parameter_name, parameter] : parameters) {
         state.tensors[parameter_name] = parameter.detach();
@@ -104,8 +109,7 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
   };
   std::ofstream metrics;
   if (group.is_main()) {
-    remove_leftovers(state_folder);
-    truncate_metrics(metrics_path, step);
+    cut_metrics(metrics_path, step);
     metrics.open(metrics_path, std::ios::app);
   }
   Progress progress(name, steps, "steps");

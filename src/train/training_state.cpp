@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_writer.h"
@@ -22,7 +23,10 @@ constexpr char kProgress[] = "state.json";
 void TrainingState::save(const std::filesystem::path& folder) const {
   AtomicFolder target(folder, /*replace=*/true);
   write_safetensors(target.staging() / kTensors, tensors);
-  const nlohmann::json json{{"next_step", next_step}, {"settings", settings}, {"data", data.to_json()}};
+  const nlohmann::json json{{"next_step", next_step},
+                            {"settings", settings},
+                            {"data", data.to_json()},
+                            {"tensors", hash_file(target.staging() / kTensors)}};
   write_atomically(target.staging() / kProgress, json.dump(2) + "\n");
   target.commit();
 }
@@ -37,6 +41,13 @@ std::optional<TrainingState> TrainingState::load(const std::filesystem::path& fo
     state.next_step = json.get<int64_t>("next_step");
     state.settings = json.get<std::string>("settings");
     state.data = DataState::from_json(json.object("data"));
+    const auto expected = json.get<std::string>("tensors"), found = hash_file(folder / kTensors);
+    if (found != expected) {
+      throw Error("damaged: it is not what the training saved")
+          .file((folder / kTensors).string())
+          .expected("the digest " + expected)
+          .found(found);
+    }
     const SafetensorsFile file(folder / kTensors);
     for (const auto& [name, info] : file.tensors()) {
       state.tensors[name] = file.tensor(name).clone();
@@ -48,10 +59,19 @@ std::optional<TrainingState> TrainingState::load(const std::filesystem::path& fo
   }
 }
 
-void truncate_metrics(const std::filesystem::path& path, int64_t lines) {
+void cut_metrics(const std::filesystem::path& path, int64_t next_step) {
   std::ifstream in(path);
   std::string kept, line;
-  for (int64_t count = 0; count < lines && std::getline(in, line); ++count) {
+  for (int64_t step = 0; step < next_step; ++step) {
+    std::getline(in, line);
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!in || !json.is_object() || json.value("step", nlohmann::json()) != step) {
+      throw Error("damaged: it is not what the training wrote")
+          .file(path.string())
+          .expected(fmt::format("step {} in line {}", step, step + 1))
+          .found(in ? fmt::format("'{:.60}'", line) : "the end of the file")
+          .hint(fmt::format("remove {} to begin this stage anew", (path.parent_path() / "state").string()));
+    }
     kept += line + "\n";
   }
   write_atomically(path, kept);

@@ -27,6 +27,7 @@ class PrefilledSample {
                   int64_t chunk, const PrefillSettings& prefill = {});
 
   const LabelRows& labels() const { return labels_; }
+  const TileCounts& prompt_tiles() const { return prompt_tiles_; }  ///< none where the prompt was read densely
 
   /// Scores of the label rows, float32 [n, vocab], with the retrieval heads dense: after a dense prompt what sparse
   /// ones are compared with.

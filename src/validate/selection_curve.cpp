@@ -14,7 +14,6 @@ SelectionCurve measure_selections(const Model& model, const SparseModel& sparse,
   }
   Progress progress("measure selections", num_samples * static_cast<int64_t>(selections.size()), "runs");
   for (int64_t index = 0; index < num_samples; ++index) {
-    InterruptGuard::check();
     const ScoredSample scored = sample(index);
     PrefilledSample prefilled(model, sparse, scored.ids, scored.labels, chunk);
     const at::Tensor reference = prefilled.with_dense_retrieval();

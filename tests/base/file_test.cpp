@@ -221,6 +221,25 @@ TEST(AtomicFolder, WhatAKilledWriterLeftCanBeRemoved) {
   EXPECT_EQ(folder.names(), (std::set<std::string>{"out", "out.tmp-abc1234", "other.tmp-abc123"}));
 }
 
+TEST(AtomicFolder, WhatAKilledWriterMovedAsideIsPutBack) {
+  const TempFolder folder;
+  for (const char* file : {"out.tmp-abc123/x", "out.old-def456/x"}) {
+    fs::create_directories((folder / file).parent_path());
+    put_file(folder / file, file);
+  }
+  remove_leftovers(folder / "out");
+  EXPECT_EQ(folder.names(), (std::set<std::string>{"out"}));
+  EXPECT_EQ(read_text(folder / "out/x"), "out.old-def456/x");
+}
+
+TEST(AtomicFile, KeepsTheModeOfWhatItReplaces) {
+  const TempFolder folder;
+  put_file(folder / "secret", "old");
+  fs::permissions(folder / "secret", fs::perms::owner_read | fs::perms::owner_write);
+  write_atomically(folder / "secret", "new");
+  EXPECT_EQ(fs::status(folder / "secret").permissions(), fs::perms::owner_read | fs::perms::owner_write);
+}
+
 TEST(AtomicFolder, DoesNotReplaceWhatAppearedMeanwhile) {
   const TempFolder folder;
   AtomicFolder out(folder / "out");

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "base/testing.h"
 
 namespace retrosparse {
@@ -99,6 +101,14 @@ TEST(Yaml, EndsOnTextsThatAreMadeToBreakReaders) {
   }
 }
 
+TEST(Yaml, ReadsSignedAndLargeNumbers) {
+  const YamlObject yaml = parse("a: +5\nb: +.5\nc: 18446744073709551615\nd: +x\n");
+  EXPECT_EQ(yaml.get<int64_t>("a"), 5);
+  EXPECT_EQ(yaml.get<double>("b"), 0.5);
+  EXPECT_EQ(yaml.get<uint64_t>("c"), std::numeric_limits<uint64_t>::max());
+  EXPECT_EQ(yaml.get<std::string>("d"), "+x");
+}
+
 TEST(Yaml, ReadsFiles) {
   const TempFolder folder;
   put_file(folder / "r.yaml", "a: 1\n");
@@ -120,6 +130,11 @@ TEST(Yaml, SettingsReplaceValuesAndNameThemselvesInErrors) {
   const std::string unknown = error_of([&] { wrong.finish(); });
   EXPECT_TRUE(contains(unknown, "--set train.stepps=1"));
   EXPECT_TRUE(contains(unknown, "did you mean 'steps'"));
+  const YamlObject within = YamlObject::parse(text, "r.yaml", {"list=[one]", "trian.steps=2"});
+  EXPECT_TRUE(
+      contains(error_of([&] { (void)within.get<std::vector<int64_t>>("list"); }), "--set list=[one]: key 'list[0]'"));
+  EXPECT_TRUE(within.has("train"));
+  EXPECT_TRUE(contains(error_of([&] { within.finish(); }), "--set trian.steps=2: key 'trian'"));
   for (const char* bad : {"train", "=3", "train.steps.deep=1", "list.x=1", "train.steps=[", "train.steps=a: {"}) {
     EXPECT_THROW(YamlObject::parse(text, "r.yaml", {bad}), Error) << bad;
   }

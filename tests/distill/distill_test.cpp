@@ -7,7 +7,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "train/tiny_training.h"
 
 namespace retrosparse {
@@ -79,6 +81,16 @@ TEST_F(DistillTest, GoesOnToTheSameBits) {
     EXPECT_TRUE(tensor.equal(expected.at(name))) << name;
   }
   EXPECT_EQ(losses("stopped"), losses("whole"));
+}
+
+TEST_F(DistillTest, RefusesAnswersOfTheDenseModelThatAreDamaged) {
+  ModelWeights weights = start();
+  const fs::path answer = folder_.path() / "teacher" / "000003.safetensors";
+  std::string bytes = read_text(answer);
+  bytes[bytes.size() - 40] ^= 1;
+  write_atomically(answer, bytes);
+  const std::string error = error_of([&] { train(weights, "a"); });
+  EXPECT_TRUE(contains(error, "000003.safetensors: damaged")) << error;
 }
 
 TEST_F(DistillTest, LearnsNothingWhereThereIsNothingToLearn) {

@@ -191,6 +191,9 @@ TEST_F(ExportTest, ReplacesOnlyAnEarlierExportAndOnlyWhenAsked) {
   export_to(out_, {.replace = true});
   EXPECT_NE(read_text(out_ / "config.json"), before);
 
+  put_file(out_ / "notes.md", "years");
+  EXPECT_TRUE(contains(error_of([&] { export_to(out_, {.replace = true}); }), "notes.md: will not be replaced"));
+  EXPECT_EQ(read_text(out_ / "notes.md"), "years");
   fs::create_directories(folder_ / "thesis");
   put_file(folder_ / "thesis" / "chapter.tex", "years");
   EXPECT_TRUE(

@@ -139,6 +139,24 @@ TEST_F(ModelTest, GreedyGenerationEqualsRepeatedFullPasses) {
   EXPECT_EQ(got.size(), 12U);
 }
 
+TEST_F(ModelTest, APromptThatIsDecodedGivesWhatItGivesPrefilled) {
+  const Model model = load();
+  const std::vector<int64_t> prompt(ids_.begin(), ids_.begin() + 30);
+  std::vector<int64_t> positions;
+  GenerateOptions options{.max_new_tokens = 12, .prefill_chunk = 11, .decode_from = 17};
+  options.on_prompt_logits = [&](int64_t first, const at::Tensor&) { positions.push_back(first); };
+  EXPECT_EQ(generate(model, prompt, options), generate(model, prompt, {.max_new_tokens = 12}));
+  std::vector<int64_t> expected = {0, 11};
+  for (int64_t position = 17; position < 30; ++position) {
+    expected.push_back(position);
+  }
+  EXPECT_EQ(positions, expected);
+  for (const int64_t outside : {0, 31}) {
+    options.decode_from = outside;
+    EXPECT_THROW(generate(model, prompt, options), Error) << outside;
+  }
+}
+
 TEST_F(ModelTest, StopIdsEndGenerationAndAreNotReturned) {
   const Model model = load();
   const std::vector<int64_t> prompt(ids_.begin(), ids_.begin() + 30);
@@ -182,6 +200,11 @@ TEST(Sampler, FollowsTheDistributionWithinTopP) {
   EXPECT_NEAR(counts[0], 2000 * 0.5 / 0.8, 100);  // four standard deviations are 87
   EXPECT_NEAR(counts[1], 2000 * 0.3 / 0.8, 100);
   EXPECT_EQ(counts[2] + counts[3], 0);
+}
+
+TEST(Sampler, IsGreedyAtTheSmallestTemperature) {
+  Sampler sampler({.temperature = 1e-308, .seed = 5});
+  EXPECT_EQ(sampler.pick(at::tensor({20.0, 9.0, 30.0, -40.0})), 2);
 }
 
 TEST(Sampler, PicksNothingFromScoresThatAreNotFinite) {

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from cli_checks import PROMPT, USAGE, edit_json, fails
 from conftest import NANO, ROOT
 from converted import export, index_from_rope
-from test_engine import load
+from test_engine import TOLERANCE, decode, load
 
 NEEDLE = ROOT / "examples/prompts/needle.txt"
 ANSWER = "7294018"  # 1,700 tokens before its question
@@ -45,6 +45,24 @@ def test_generate_decodes_sparsely(retrosparse, out):
     assert ours["ids"] == theirs[0, ids.shape[1]:].tolist()
     again = generate(retrosparse, "--model", out / "model", "--prefill-chunk", 300)
     assert again["ids"] == ours["ids"] and again["far_tokens_per_head"] == far
+
+
+@torch.no_grad()
+def test_rows_of_the_prompt_that_are_decoded(retrosparse, out, tmp_path):
+    """Their logits are those of decoding in transformers, and differ from those of the prefill."""
+    ids = AutoTokenizer.from_pretrained(NANO)(NEEDLE.read_text())["input_ids"]
+    first, logits = len(ids) - 6, {}
+    for name, options in dict(decoded=["--decode-from", first], prefilled=[]).items():
+        file = tmp_path / f"{name}.safetensors"
+        generate(retrosparse, "--model", out / "model", "--logits", file, *options)
+        logits[name] = load_file(file)["logits"]
+    theirs = decode(load(out / "model", dtype=torch.float32), ids, first)
+    limit = TOLERANCE * theirs.abs().max()
+    assert (logits["decoded"] - theirs).abs().max() <= limit
+    assert (logits["decoded"] - logits["prefilled"])[:first].abs().max() <= limit
+    assert (logits["decoded"] - logits["prefilled"])[first:].abs().max() > 10 * limit
+    fails(retrosparse, "generate", "--model", out / "model", "--prompt", PROMPT, "--decode-from", 999,
+          says=["--decode-from", "999"])
 
 
 def test_generate_by_an_adapter(retrosparse, out):

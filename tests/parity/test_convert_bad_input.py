@@ -79,7 +79,7 @@ def test_a_corrupt_stage_file_is_made_anew(profiled, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(profiled, out)
     (out / "profile" / "head_plan.json").write_text("{\"retrieval_heads\": ")
-    refused(convert(out, subcommand="train", code=1), "train needs what profile writes")
+    refused(convert(out, subcommand="train", code=1), "head_plan.json", "not what profile wrote")
     assert "its files changed" in convert(out, subcommand="profile").stderr
     assert contents(out / "profile") == contents(profiled / "profile")
 

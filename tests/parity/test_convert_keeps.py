@@ -4,6 +4,7 @@ without being asked to."""
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from safetensors import safe_open
@@ -97,8 +98,10 @@ def test_a_stage_does_not_follow_one_with_other_settings(out, stage):
 def test_finished_training_begins_anew_only_when_asked_to(out):
     before = contents(out)
     for setting, says in [("train.steps=3", "train.steps was 6, is 3"), ("plan.window=128", "plan.window was 64, is 128")]:
-        refused(convert(out, setting, code=1), str(out), "train would begin anew", says, "--rerun")
-        assert contents(out) == before
+        for subcommand in ["convert"] if "plan" in setting else ["convert", "train"]:
+            refused(convert(out, setting, subcommand=subcommand, code=1), str(out), "train would begin anew", says,
+                    "--rerun")
+            assert contents(out) == before
     assert convert(out, "validate.samples=2").returncode == 0
 
 
@@ -109,12 +112,11 @@ def test_finished_training_begins_anew_only_when_asked_to(out):
 ])
 def test_a_mistake_costs_nothing(out, stage, settings, says):
     before = contents(out)
-    refused(convert(out, *settings, subcommand=stage, code=1), says)
-    if stage == "train":  # it ran, and the last good state of the run before is gone, its results are not
-        before = {path: data for path, data in before.items() if path.parts[0] == "train" or path.parts[0] == "profile"}
+    refused(convert(out, *settings, subcommand=stage, code=1, flags=["--rerun"]), says)
     now = contents(out)
-    assert {path: now.get(path) for path in before if path.name != "manifest.json"} == {
-        path: data for path, data in before.items() if path.name != "manifest.json"}
+    for one in (before, now):
+        del one[Path("manifest.json")]  # which says when it was written; its records are compared below
+    assert now == before
     assert {name: record["state"] for name, record in manifest(out).items()} == dict.fromkeys(TRAINED, "done")
     for name in TRAINED:
         assert f"{name}: done before" in convert(out, subcommand=name).stderr
@@ -182,3 +184,44 @@ def test_prompts_and_responses_are_packed_whatever_the_recipe_says(tmp_path):
     for stage in TRAINED:
         process = run(*command(tmp_path / "out", "data.held_out_documents=30", subcommand=stage), "--text", chats)
         assert process.returncode == 0, process.stderr
+
+
+def test_a_head_plan_of_another_model(out):
+    plan = out / "profile" / "head_plan.json"
+    plan.write_text(plan.read_text().replace('"name": "nano"', '"name": "another"'))
+    before = contents(out)
+    refused(convert(out, subcommand="train", code=1), "profile/head_plan.json", "not what profile wrote",
+            "run `retrosparse profile` again")
+    assert contents(out) == before
+
+
+def test_a_damaged_log_of_finished_training(out):
+    """It is told where it lies and what to remove; then everything is as it was."""
+    log, index = out / "train" / "metrics.jsonl", (out / "train" / "indexer.safetensors").read_bytes()
+    whole = log.read_text()
+    log.write_text(whole.replace('"step":3', '"step":8'))
+    refused(convert(out, subcommand="train", code=1), "train/metrics.jsonl", "step 3 in line 4", "train/state")
+    shutil.rmtree(out / "train" / "state")
+    assert convert(out, subcommand="train").returncode == 0
+    assert (out / "train" / "indexer.safetensors").read_bytes() == index
+
+
+def test_files_of_others_in_an_export_are_not_replaced(tmp_path):
+    """Neither by `convert` nor by `export --overwrite`."""
+    out = tmp_path / "out"
+    convert(out, "validate.speed_tokens=0")
+    (out / "model" / "mine.txt").write_text("mine")
+    refused(convert(out, "validate.speed_tokens=0", "selection.tail_block=4", code=1), "mine.txt", "move it away")
+    (out / "model" / "mine.txt").rename(tmp_path / "mine.txt")
+    assert convert(out, "validate.speed_tokens=0", "selection.tail_block=4").returncode == 0
+
+
+@pytest.mark.parametrize("settings, says", [
+    (["validate.tasks=[niah32]"], ["validate.tasks", "held out"]),
+    (["data.tasks=[niah32]"], ["data.tasks", "train"]),
+    (["plan.ratio=0"], ["plan.ratio"]),
+    (["distill.steps=2", "distill.teacher_top_k=5000"], ["distill.teacher_top_k", "4096"]),
+])
+def test_what_cannot_work_is_said_before_anything_runs(tmp_path, settings, says):
+    refused(convert(tmp_path / "out", "context_length=256", *settings, code=1), *says)
+    assert not (tmp_path / "out" / "profile").exists()

@@ -9,9 +9,10 @@ from conftest import NANO, ROOT
 RECIPE = ROOT / "recipes" / "quickstart-nano.yaml"
 SETTINGS = {
     "context_length": 768, "plan.window": 96, "profile.documents": 1, "train.steps": 2, "train.warmup": 1,
-    "train.rows_per_document": 16, "calibrate.samples": 1, "calibrate.tasks": "[kv]", "calibrate.min_tokens": "[16]",
-    "calibrate.max_tokens": "[64]", "calibrate.p": "[0.9]", "calibrate.kl_target": 0.5, "selection.min_tokens": 16,
-    "selection.max_tokens": 64, "validate.samples": 2, "validate.tasks": "[kv]", "validate.speed_tokens": 0,
+    "train.rows_per_document": 16, "data.tasks": "[niah1, niah8, mq, mv, kv, vt, copy]", "calibrate.samples": 1,
+    "calibrate.tasks": "[kv]", "calibrate.min_tokens": "[16]", "calibrate.max_tokens": "[64]",
+    "calibrate.p": "[0.9]", "calibrate.kl_target": 0.5, "selection.min_tokens": 16, "selection.max_tokens": 64,
+    "validate.samples": 2, "validate.tasks": "[kv]", "validate.speed_tokens": 0,
 }
 
 

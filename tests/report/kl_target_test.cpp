@@ -14,6 +14,7 @@ Report report_with(double target, double calibrated, double validated) {
   report.selection->target_met = calibrated <= target;
   report.selection->chosen->kl = calibrated;
   report.validation->variants.sparse->kl_plan = validated;
+  report.prefill->mode = "dense";
   return report;
 }
 
@@ -31,6 +32,18 @@ TEST(KlTarget, SaysWhereCalibrationWasFarOff) {
   EXPECT_TRUE(contains(said(3e-3, 2.9e-3, 168.42e-3), "missed (168.42); calibration had found 2.90"));
   EXPECT_TRUE(contains(said(3e-3, 2.9e-3, 1.4e-3), "met (1.40); calibration had found 2.90"));
   EXPECT_FALSE(contains(said(3e-3, 2.9e-3, 5.7e-3), "calibration"));
+}
+
+TEST(KlTarget, OfPromptsThatAreReadByTilesIsTheSumOfBoth) {
+  Report report = report_with(3e-3, 2e-3, 14e-3);
+  report.prefill->mode = "tiles";
+  report.prefill->kl_target = 12e-3;
+  report.prefill->tile_share = report.prefill->points.front().tile_share;
+  report.prefill->points.front().kl = 11e-3;
+  EXPECT_EQ(text_of(*kl_target_outcome(report)), "KL target of selection and tiles x1000 15.00: met (14.00)");
+  EXPECT_EQ(kl_target_outcome(report)->calibrated, 2e-3 + 11e-3);
+  report.prefill->kl_target.reset();
+  EXPECT_TRUE(contains(text_of(*kl_target_outcome(report)), "KL target x1000 3.00: missed (14.00)"));
 }
 
 TEST(KlTarget, IsNothingWithoutATargetOrAMeasurement) {

@@ -167,6 +167,7 @@ TEST(ReportHtml, BrowserMarksNoAccuracyAsBestWithinOneStandardError) {
 
 TEST(ReportHtml, BrowserShowsWhatDeploymentLosesAndWhetherTheTargetHolds) {
   Report report = sample_report();
+  report.prefill->mode = "dense";  // tiles have a target of their own, which counts besides
   const std::string page = body(report);
   if (page.empty()) {
     GTEST_SKIP() << "no chromium or google-chrome that runs here";
@@ -179,6 +180,11 @@ TEST(ReportHtml, BrowserShowsWhatDeploymentLosesAndWhetherTheTargetHolds) {
   const std::string missed = body(report);
   EXPECT_EQ(count(missed, "target 0.005 missed</span>"), 2U);  // the card, and the section on the selection
   EXPECT_TRUE(contains(missed, "calibration measured 0.0046 on 48 samples"));
+  report.prefill->mode = "tiles";
+  report.validation->variants.sparse->tile_density = 0.123;
+  const std::string by_tiles = body(report);
+  EXPECT_EQ(count(by_tiles, "target 0.017 missed</span>"), 2U);
+  EXPECT_TRUE(contains(by_tiles, "In validation's prompts that was 12.3 % of the far tiles"));
 }
 
 TEST(ReportHtml, BrowserFallsBackToTextWhereNothingWasAsked) {

@@ -62,7 +62,8 @@ Report::Training sample_training(const Report::Profile& profile, Noise& noise) {
       training.heads.push_back({.layer = static_cast<int64_t>(layer),
                                 .head = head,
                                 .start_kl = start,
-                                .end_kl = noise.about(start * 0.4, 0.4)});
+                                .end_kl = noise.about(start * 0.4, 0.4),
+                                .far_mass = 0.4 + 0.3 * std::sin(static_cast<double>(head))});
     }
   }
   return training;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "checkpoint/safetensors.h"
 #include "dist/worker_processes.h"
 #include "train/tiny_training.h"
@@ -41,15 +42,6 @@ void expect_same_tensors(const fs::path& a, const fs::path& b, double tolerance)
     const double difference = (first.tensor(name) - second.tensor(name)).abs().max().item<double>();
     EXPECT_LE(difference, tolerance) << name;
   }
-}
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class TrainIndexTest : public testing::Test {
@@ -186,10 +178,30 @@ TEST_F(TrainIndexTest, RefusesTheStateOfAnotherRun) {
 TEST_F(TrainIndexTest, RefusesADamagedState) {
   train("a");
   const fs::path state = out("a") / "state";
+  std::string bytes = read_text(state / "state.safetensors");
+  bytes[bytes.size() - 3] ^= 1;  // a number that the format cannot know to be wrong
+  write_atomically(state / "state.safetensors", bytes);
+  EXPECT_NE(error_of([&] { train("a"); }).find("state.safetensors: damaged"), std::string::npos);
   fs::resize_file(state / "state.safetensors", 100);
   EXPECT_NE(error_of([&] { train("a"); }).find("state.safetensors"), std::string::npos);
   fs::resize_file(state / "state.json", 10);
   EXPECT_NE(error_of([&] { train("a"); }).find("state.json"), std::string::npos);
+}
+
+TEST_F(TrainIndexTest, RefusesALogThatLacksWhatTheStateHasDone) {
+  train("a");
+  const fs::path log = out("a") / "metrics.jsonl";
+  const std::string whole = read_text(log);
+  std::string broken = whole;
+  broken[broken.find('\n') + 2] = '!';
+  for (const std::string& damaged : {std::string(), whole.substr(whole.find('\n') + 1), broken}) {
+    write_atomically(log, damaged);
+    const std::string error = error_of([&] { train("a"); });
+    EXPECT_TRUE(contains(error, "metrics.jsonl: damaged") && contains(error, "a/state to begin")) << error;
+    EXPECT_EQ(read_text(log), damaged);
+  }
+  write_atomically(log, whole);
+  EXPECT_EQ(train("a"), TrainingEnd::kFinished);
 }
 
 TEST_F(TrainIndexTest, RefusesDocumentsWithoutFarKeys) {

@@ -2,10 +2,10 @@
 
 const MARGIN = { left: 52, right: 14, top: 26, bottom: 44 };
 
-function linearTicks(low, high, wanted) {
+function linearTicks(low, high, wanted, least = 0) {
   const rough = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const step = Math.max(least, power * [1, 2, 5, 10].find((factor) => factor * power >= rough));
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) {
     ticks.push(i * step + 0); // not -0
@@ -35,9 +35,9 @@ function logTicks(low, high, wanted) {
 
 /**
  * A scale over all values, of which a logarithmic one keeps only those above 0 and puts the rest at its low end.
- * kind: "linear" or "log"; zero: the linear scale begins at 0.
+ * kind: "linear" or "log"; zero: the linear scale begins at 0; least: between two of its ticks.
  */
-function scale(values, kind, { zero = false } = {}) {
+function scale(values, kind, { zero = false, least = 0 } = {}) {
   const usable = values.filter((value) => known(value) && (kind === "linear" || value > 0));
   let low = Math.min(...usable), high = Math.max(...usable);
   if (usable.length === 0) {
@@ -52,7 +52,7 @@ function scale(values, kind, { zero = false } = {}) {
   }
   const along = kind === "log" ? (value) => Math.log(Math.max(value, low)) : (value) => value;
   return {
-    ticks: (wanted) => (kind === "log" ? logTicks : linearTicks)(low, high, wanted),
+    ticks: (wanted) => (kind === "log" ? logTicks : linearTicks)(low, high, wanted, least),
     /** The place of a value in [0, 1]. */
     place: (value) => (along(value) - along(low)) / (along(high) - along(low)),
   };

@@ -90,7 +90,7 @@ function smoothed(values, reach) {
 function stepChart(width, { steps, series, title }) {
   const height = width < 480 ? 220 : 240;
   const values = series.flatMap((one) => one.values);
-  const axes = frame(width, height, { scale: scale(steps, "linear"), title: "step", format: integer },
+  const axes = frame(width, height, { scale: scale(steps, "linear", { least: 1 }), title: "step", format: integer },
     { scale: scale(values, fittingKind(values), { zero: true }), title, format: decimal });
   const { toX, toY } = axes;
   const line = (one, ys, extra) => svg("path", {

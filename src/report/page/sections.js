@@ -1,11 +1,11 @@
 // The sections about heads, selection and prefill, in the words of the method.
 
 /** The heads of all layers, best score first. */
-function rankedHeads({ mean, spread, retrieval_heads: chosen }) {
+function rankedHeads({ mean, spread, retrieval_heads: chosen, documents }) {
   return mean
     .flatMap((row, layer) => row.map((score, head) => ({
       layer, head, score, name: headName(layer, head), picked: chosen[layer].includes(head),
-      text: `${fixed(score)} ± ${fixed(spread[layer][head])}`,
+      text: documents > 1 ? `${fixed(score)} ± ${fixed(spread[layer][head])}` : fixed(score),
     })))
     .sort((a, b) => b.score - a.score);
 }
@@ -38,7 +38,8 @@ function scoreMap({ model, profile }, ranked, wide) {
 function choiceFacts({ profile }, ranked, wide) {
   const least = ranked.findLast((head) => head.picked), next = ranked.find((head) => !head.picked);
   const facts = [
-    ["Stability", percent(profile.stability, 0), "of the best heads are also found by a single document"],
+    ["Stability", percent(profile.stability, 0), known(profile.stability)
+      ? "of the best heads are also found by a single document" : "not known from one document"],
     ["Weakest chosen", fixed(least?.score), least ? `head ${least.name}` : ""],
     ["Best not chosen", fixed(next?.score), next ? `head ${next.name}` : ""],
   ].map(([name, value, remark]) =>
@@ -172,18 +173,20 @@ function selectionSection(report) {
     tokensByHead(selection))];
 }
 
-function prefillSection({ prefill }) {
+function prefillSection({ prefill, validation }) {
   const { mode, points: measured, tile_share: chosenShare, kl_target: target } = prefill;
   const how = mode === "dense"
     ? "Retrieval heads prefill densely: every token attends to all before it."
     : `Retrieval heads prefill by tiles of 128 queries and 64 keys. One is computed when its best key may hold more ` +
       `than ${share(chosenShare)} of a query's attention.`;
+  const density = validation?.variants.sparse?.tile_density;
   const chosen = measured.find((point) => mode === "tiles" && point.tile_share === chosenShare);
   const text = (point) => [`tile share ${decimal(point.tile_share)}`, `${share(point.density)} of the far tiles`,
     `KL ${decimal(point.kl)}`, `accuracy ${percent(point.accuracy)}`];
   const series = [{ name: "tile_share", colour: "blue", shape: "circle",
     points: measured.map((point) => ({ x: point.density, y: point.kl, text: text(point) })) }];
-  return [html("p", {}, how, " ", chosen && target > 0 ? targetState(prefill.target_met, target) : null),
+  return [html("p", {}, how, " ", chosen && target > 0 ? targetState(prefill.target_met, target) : null,
+    known(density) ? ` In validation's prompts that was ${share(density)} of the far tiles.` : null),
     measured.length === 0 ? null : html("div", { class: "figures" }, figure({
       title: "Density of the prefill tiles",
       note: "KL to dense prefill, the answer rows prefilled by tiles too, by the share of the far tiles that is " +

@@ -26,10 +26,16 @@ function card(title, value, ...remarks) {
     remarks.filter((remark) => remark).map((remark) => html("dd", {}, remark)));
 }
 
-/** What validation says about the target that calibration went for; null where it was not asked. */
-function klOutcome({ validation, selection }) {
-  const validated = validation?.variants.sparse?.kl_plan, calibrated = selection?.chosen?.kl;
-  const target = selection?.kl_target ?? 0;
+/**
+ * What validation says about the target that calibration went for; null where it was not asked. Prompts that are read by
+ * tiles have a target of their own, and validation measures both losses together.
+ */
+function klOutcome({ validation, selection, prefill }) {
+  const tiles = prefill?.mode === "tiles" && known(prefill.kl_target) ? prefill : null;
+  const ofTiles = tiles?.points.find((point) => point.tile_share === tiles.tile_share)?.kl ?? 0;
+  const validated = validation?.variants.sparse?.kl_plan;
+  const calibrated = known(selection?.chosen?.kl) ? selection.chosen.kl + ofTiles : undefined;
+  const target = selection?.kl_target > 0 ? selection.kl_target + (tiles?.kl_target ?? 0) : 0;
   if (!known(validated) || !known(calibrated) || !(target > 0)) {
     return null;
   }
