@@ -50,7 +50,7 @@ std::string describe_conversion(const ConvertedModel& model) {
                 fmt::format("the first {} tokens and the latest {}", plan.local.sink_tokens, plan.local.window));
   text += field("index", fmt::format("{} numbers per token and key/value group", model.sparse.indexer.index_dim));
   text += field("prefill", model.sparse.prefill.mode == PrefillMode::kTiles
-                               ? fmt::format("tiles, tile_share {:g}", model.sparse.prefill.tile_share)
+                               ? "tiles, tile_share " + model.sparse.prefill.shares_text()
                                : "retrieval heads dense");
   text += field("selection", name_of(model.sparse.selection.rule));
   text += field("tail", model.sparse.selection.tail_block == 0

@@ -61,6 +61,19 @@ Report::SelectionPoint shown(const CurvePoint& point) {
   return result;
 }
 
+Report::PrefillPoint shown(const TilePoint& point) {
+  const auto [least, most] = point.prefill.range_of_shares();
+  Report::PrefillPoint result{.tile_share = least,
+                              .density = point.counts.density(),
+                              .kl = point.kl(),
+                              .accuracy = point.accuracy(),
+                              .tasks = kl_by_task(point.by_task)};
+  if (least < most) {
+    result.most_tile_share = most;
+  }
+  return result;
+}
+
 // What every retrieval head was given; nothing by rules that have no gates.
 std::vector<Report::HeadGate> gates_by_head(const HeadPlan& plan, const SelectionSettings& selection) {
   std::vector<Report::HeadGate> gates;
@@ -173,17 +186,20 @@ void calibrate(Workspace& workspace, const Model& student, const std::filesystem
   if (sparse.prefill.mode == PrefillMode::kTiles) {
     prefill.mode = "tiles";
     if (recipe.calibrate.enabled) {
-      const CalibratedTileShare tiles = calibrate_tile_share(
-          student, sparse, num_samples, sample, recipe.calibrate.tile_shares, recipe.calibrate.tile_kl_target, chunk);
-      for (const TilePoint& point : tiles.curve) {
-        prefill.points.push_back(
-            {point.tile_share, point.counts.density(), point.kl(), point.accuracy(), kl_by_task(point.by_task)});
+      const TileSearch search{recipe.calibrate.tile_shares, recipe.calibrate.tile_kl_target,
+                              recipe.calibrate.tile_head_rounds};
+      const CalibratedTiles tiles = calibrate_tiles(student, sparse, num_samples, sample, search, chunk);
+      for (const std::vector<TilePoint>& points : {tiles.curve, tiles.by_head}) {
+        for (const TilePoint& point : points) {
+          prefill.points.push_back(shown(point));
+        }
       }
-      prefill.kl_target = recipe.calibrate.tile_kl_target;
+      prefill.chosen = shown(tiles.chosen);
+      prefill.kl_target = search.kl_target;
       prefill.target_met = tiles.target_met;
-      sparse.prefill.tile_share = tiles.chosen.tile_share;
+      sparse.prefill = tiles.chosen.prefill;
     }
-    prefill.tile_share = sparse.prefill.tile_share;
+    prefill.tile_share = prefill.chosen ? prefill.chosen->tile_share : sparse.prefill.tile_share;
   }
   write_gates(model, folder / "gates.json");
   write_results(report, folder / "results.json");

@@ -66,8 +66,8 @@ std::string settings_table(const ExportInput& input) {
   text += fmt::format("| far tokens per retrieval head when decoding | {} |\n", selection_text(model));
   text += fmt::format("| far tokens that are not picked | {} |\n", tail_text(model));
   if (input.converted.sparse.prefill.mode == PrefillMode::kTiles) {
-    text += fmt::format("| retrieval heads when reading a prompt | tiles, `tile_share` {:g} |\n",
-                        input.converted.sparse.prefill.tile_share);
+    text += fmt::format("| retrieval heads when reading a prompt | tiles, `tile_share` {} |\n",
+                        input.converted.sparse.prefill.shares_text());
   } else {
     text += "| retrieval heads when reading a prompt | dense |\n";
   }

@@ -128,8 +128,20 @@ SelectionSettings parse_selection(const JsonObject& json, const ModelConfig& con
   return selection;
 }
 
-PrefillSettings parse_prefill(const JsonObject& json) {
-  refuse_unknown_keys(json, {"mode", "tile_share"});
+// The shares of a layer's heads.
+std::vector<double> parse_shares(const JsonObject& json, const std::string& layer, size_t num_heads) {
+  const auto shares = json.get<std::vector<double>>(layer);
+  const bool in_range = std::ranges::all_of(shares, [](double share) { return share > 0 && share <= 1; });
+  if (shares.size() != num_heads || !in_range) {
+    throw json.error(layer, "not the tile shares of this layer's retrieval heads")
+        .expected(fmt::format("{} numbers above 0, at most 1", num_heads))
+        .found(fmt::format("[{}]", fmt::join(shares, ", ")));
+  }
+  return shares;
+}
+
+PrefillSettings parse_prefill(const JsonObject& json, const ModelConfig& config, const HeadPlan& plan) {
+  refuse_unknown_keys(json, {"mode", "tile_share", "tile_shares"});
   PrefillSettings prefill;
   const auto mode = json.get<std::string>("mode");
   if (mode != "dense" && mode != "tiles") {
@@ -138,10 +150,32 @@ PrefillSettings parse_prefill(const JsonObject& json) {
   if (mode == "tiles") {
     prefill.mode = PrefillMode::kTiles;
   }
-  if (mode == "tiles" || json.has("tile_share")) {
+  if (json.has("tile_shares")) {
+    const JsonObject shares = json.object("tile_shares");
+    prefill.tile_shares.resize(plan.retrieval_heads.size());
+    for (const auto& [key, layer] : layers_of(shares, config)) {
+      prefill.tile_shares[layer] = parse_shares(shares, key, plan.retrieval_heads[layer].size());
+    }
+    for (size_t layer = 0; layer < plan.retrieval_heads.size(); ++layer) {
+      if (prefill.tile_shares[layer].size() != plan.retrieval_heads[layer].size()) {
+        throw shares.error(std::to_string(layer), "the retrieval heads of this layer have no tile shares");
+      }
+    }
+  } else if (mode == "tiles" || json.has("tile_share")) {
     prefill.tile_share = share(json, "tile_share");
   }
   return prefill;
+}
+
+// Layers without retrieval heads are left out.
+nlohmann::ordered_json by_layer(const std::vector<std::vector<double>>& values) {
+  nlohmann::ordered_json result = nlohmann::ordered_json::object();
+  for (size_t layer = 0; layer < values.size(); ++layer) {
+    if (!values[layer].empty()) {
+      result[std::to_string(layer)] = values[layer];
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -163,6 +197,13 @@ nlohmann::ordered_json settings_json(const ConvertedModel& model) {
       gates[key].push_back({{"p", gate.p}, {"min_tokens", gate.min_tokens}, {"max_tokens", gate.max_tokens}});
     }
   }
+  const PrefillSettings& prefill = model.sparse.prefill;
+  ordered_json reading = {{"mode", prefill.mode == PrefillMode::kTiles ? "tiles" : "dense"}};
+  if (prefill.tile_shares.empty()) {
+    reading["tile_share"] = prefill.tile_share;
+  } else {
+    reading["tile_shares"] = by_layer(prefill.tile_shares);
+  }
   ordered_json settings = {{"version", kVersion},
                            {"sink_tokens", plan.local.sink_tokens},
                            {"window", plan.local.window},
@@ -170,9 +211,7 @@ nlohmann::ordered_json settings_json(const ConvertedModel& model) {
                            {"retrieval_heads", heads},
                            {"selection", name_of(model.sparse.selection.rule)},
                            {"gates", gates},
-                           {"prefill",
-                            {{"mode", model.sparse.prefill.mode == PrefillMode::kTiles ? "tiles" : "dense"},
-                             {"tile_share", model.sparse.prefill.tile_share}}}};
+                           {"prefill", reading}};
   if (model.sparse.selection.tail_block > 0) {
     settings["tail_block"] = model.sparse.selection.tail_block;
   }
@@ -190,7 +229,7 @@ ConvertedModel parse_settings(const JsonObject& json, const ModelConfig& config,
   model.sparse.selection = parse_selection(json, config, model.sparse.plan);
   model.sparse.indexer =
       Indexer::allocate(model.sparse.plan, config.head_dim, integer(json, "index_dim", 1, kMaxIndexDim), device);
-  model.sparse.prefill = parse_prefill(json.object("prefill"));
+  model.sparse.prefill = parse_prefill(json.object("prefill"), config, model.sparse.plan);
   return model;
 }
 

@@ -17,8 +17,9 @@ struct ConvertedModel {
 ///    "retrieval_heads": {"LAYER": [HEAD, ...], ...}, "selection": "top_p" | "top_k" | "paper",
 ///    "gates": {"LAYER": [{"p": 0.9, "min_tokens": 64, "max_tokens": 1024}, ...], ...},
 ///    "prefill": {"mode": "dense" | "tiles", "tile_share": 0.02}, "tail_block": 64}
+/// Where heads differ, "tile_shares": {"LAYER": [0.02, ...], ...} instead of tile_share.
 /// tail_block, tokens that share one mean value in the tail, is left out where there is no tail (0). Layers without
-/// retrieval heads are left out; a layer's gates are in the order of its heads.
+/// retrieval heads are left out; a layer's gates and shares are in the order of its heads.
 nlohmann::ordered_json settings_json(const ConvertedModel& model);
 
 /// The reverse, for a model of this configuration; the indexer comes with zero weights. Error naming file and key: what

@@ -108,7 +108,8 @@ CalibrationRuns calibration_runs(const ConversionPlan& plan) {
   }
   if (plan.recipe.prefill.mode == RecipePrefill::kTiles) {
     runs.prefills += 1;
-    runs.tile_prefills = as_double(static_cast<int64_t>(calibrate.tile_shares.size()));
+    runs.tile_prefills = as_double(static_cast<int64_t>(calibrate.tile_shares.size())) +
+                         2 * total(layer_heads(plan)).heads * as_double(calibrate.tile_head_rounds);
   }
   return runs;
 }
@@ -156,7 +157,7 @@ StageCost plan_calibration(const std::string& name, const ConversionPlan& plan) 
   stage.runs(samples * runs.selections, label_rows_effort(plan, rows, picks(plan), false));
   stage.runs(samples * 2, label_rows_effort(plan, rows, paper_picks(plan), true));
   may_peak_at_label_rows(stage, plan, rows, /*kept_scores=*/2);
-  stage.depends_on("label rows of a task, up to rows_per_sample; rounds of single heads, up to head_rounds");
+  stage.depends_on("label rows of a task, up to rows_per_sample; rounds of single heads, up to head_rounds and tile_head_rounds");
   return stage.build();
 }
 

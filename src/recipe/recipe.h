@@ -87,6 +87,7 @@ struct Recipe {
     int64_t head_rounds = 2;
     double tile_kl_target = 12e-3;
     std::vector<double> tile_shares{0.05, 0.02, 0.01, 0.005};
+    int64_t tile_head_rounds = 0;
   };
   struct Distill {
     int64_t steps = 0;

@@ -135,6 +135,9 @@ void visit(Fields& fields, Recipe& recipe) {
     fields.value("head_rounds", calibrate.head_rounds, "times that single heads are tried with less", at_least(0));
     fields.value("tile_kl_target", calibrate.tile_kl_target, "nats a row, for prefill by tiles", kPositive);
     fields.value("tile_shares", calibrate.tile_shares, "to try", Limits<double>{kAboveZero, 1});
+    fields.value("tile_head_rounds", calibrate.tile_head_rounds,
+                 "times that single heads are tried with twice the share; two prefills a head, sample and round",
+                 at_least(0));
   });
 
   fields.section("distill", "stage 2: the model learns to live with the sparse attention", [&] {

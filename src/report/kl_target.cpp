@@ -24,8 +24,7 @@ std::optional<KlTargetOutcome> kl_target_outcome(const Report& report) {
   if (const auto& prefill = report.prefill; prefill && prefill->mode == "tiles" && prefill->kl_target) {
     outcome.with_tiles = true;
     outcome.target += *prefill->kl_target;
-    const auto tiles = std::ranges::find(prefill->points, prefill->tile_share, &Report::PrefillPoint::tile_share);
-    outcome.calibrated += tiles != prefill->points.end() ? tiles->kl : 0;
+    outcome.calibrated += prefill->chosen ? prefill->chosen->kl : 0;
   }
   return outcome;
 }

@@ -112,7 +112,8 @@ struct Report {
 
   struct PrefillPoint {
     double tile_share = 0;  ///< share of a row's attention above which its best key makes a tile worth computing
-    double density = 0;     ///< share of the far tiles that are computed
+    std::optional<double> most_tile_share;  ///< where heads differ, tile_share is the least of them and this the most
+    double density = 0;                     ///< share of the far tiles that are computed
     double kl = 0;          ///< KL(dense prefill of retrieval heads || this), answer rows prefilled by tiles too
     double accuracy = 0;
     std::vector<TaskKl> tasks;  ///< the same KL, task by task
@@ -121,8 +122,9 @@ struct Report {
   /// How the retrieval heads prefill.
   struct Prefill {
     std::string mode;                  ///< "dense" or "tiles"
-    std::optional<double> tile_share;  ///< that was chosen
-    std::optional<double> kl_target;   ///< of their calibration, which there was none where it is missing
+    std::optional<double> tile_share;  ///< that was chosen, or the recipe says; the least where heads differ
+    std::optional<PrefillPoint> chosen;
+    std::optional<double> kl_target;  ///< of their calibration, which there was none where it is missing
     std::optional<bool> target_met;
     std::vector<PrefillPoint> points;  ///< empty: not measured
   };

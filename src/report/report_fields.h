@@ -122,6 +122,7 @@ template <typename Visit>
 void visit_fields(std::type_identity<Report::PrefillPoint>, Visit&& visit) {
   using Point = Report::PrefillPoint;
   visit("tile_share", &Point::tile_share);
+  visit("most_tile_share", &Point::most_tile_share);
   visit("density", &Point::density);
   visit("kl", &Point::kl);
   visit("accuracy", &Point::accuracy);
@@ -133,6 +134,7 @@ void visit_fields(std::type_identity<Report::Prefill>, Visit&& visit) {
   using Prefill = Report::Prefill;
   visit("mode", &Prefill::mode);
   visit("tile_share", &Prefill::tile_share);
+  visit("chosen", &Prefill::chosen);
   visit("kl_target", &Prefill::kl_target);
   visit("target_met", &Prefill::target_met);
   visit("points", &Prefill::points);

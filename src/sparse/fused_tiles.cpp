@@ -32,13 +32,13 @@ bool serves_tiles(const AttentionInput& input, const LayerIndexer& layer) {
 }
 
 at::Tensor attend_by_tiles(const AttentionInput& input, const LayerIndexer& layer, const at::Tensor& index_keys,
-                           LocalWindow local, double tile_share, TileCounts& counts) {
+                           LocalWindow local, const std::vector<double>& tile_shares, TileCounts& counts) {
   const ops::AttentionPlan plan = attention_plan(input.q.size(1), layer, local);
   const ops::PrefillInput attention{input.q, input.k, input.v, input.scale, {}};
   ops::AttentionOutput output = ops::prefill_resident(attention, plan);
   const ops::TileSelectionInput selection{layer.queries(input.q_pre_rope).transpose(0, 1).to(at::kHalf),
                                           index_keys.to(at::kHalf), layer.gate(input.q_pre_rope), output.lse};
-  const std::vector<float> shares(layer.heads.size(), static_cast<float>(tile_share));
+  const std::vector<float> shares(tile_shares.begin(), tile_shares.end());
   const at::Tensor tiles = ops::select_tiles(selection, attention, plan, shares);
   counts.computed += count_bits(tiles);
   counts.far += layer.num_heads() * far_tiles(input.first_position, input.q.size(0), local);

@@ -1,6 +1,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "model/attention.h"
 #include "model/planned_attention.h"
 #include "sparse/indexer.h"
@@ -14,9 +16,9 @@ bool serves_tiles(const AttentionInput& input, const LayerIndexer& layer);
 
 /// A layer's prefill by tiles with the GPU's kernels: local heads see sinks and window, retrieval heads the tiles too
 /// that select_tiles() would select, up to what the kernel approximates (<retrosparse_kernels/tile_selection.h>:
-/// binary16 scores, and LSE_far from a sample where there are many far keys). index_keys float32 [Kr, S, r]. Returns
+/// binary16 scores, and LSE_far from a sample where there are many far keys). index_keys float32 [Kr, S, r]; tile_shares [R]. Returns
 /// [T, H, D] and adds to `counts`.
 at::Tensor attend_by_tiles(const AttentionInput& input, const LayerIndexer& layer, const at::Tensor& index_keys,
-                           LocalWindow local, double tile_share, TileCounts& counts);
+                           LocalWindow local, const std::vector<double>& tile_shares, TileCounts& counts);
 
 }  // namespace retrosparse

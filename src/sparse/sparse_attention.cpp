@@ -152,7 +152,7 @@ PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& in
   const LocalWindow local = model_.plan.local;
   const TileSelectionInput selection{layer.queries(input.q_pre_rope), index_keys, lse_local,
                                      layer.gate(input.q_pre_rope)};
-  const SelectedTiles tiles = select_tiles(layer, selection, local, prefill_.tile_share);
+  const SelectedTiles tiles = select_tiles(layer, selection, local, prefill_.shares_of(static_cast<size_t>(input.layer), layer.heads.size()));
   tile_counts_.add(tiles.counts);
   const PartialAttention exact = attend_tiles(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale,
                                               layer.key_heads(), tiles, local);
@@ -268,7 +268,8 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
     outs.push_back(
         prefill_.mode == PrefillMode::kDense ? dense_prefill_.forward(rows)
         : selection_.tail_block == 0 && serves_tiles(rows, layer)
-            ? attend_by_tiles(rows, layer, keys_of(rows), model_.plan.local, prefill_.tile_share, tile_counts_)
+            ? attend_by_tiles(rows, layer, keys_of(rows), model_.plan.local,
+                              prefill_.shares_of(static_cast<size_t>(input.layer), layer.heads.size()), tile_counts_)
             : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }
   if (sparse_row < num_new) {

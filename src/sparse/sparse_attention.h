@@ -81,7 +81,7 @@ class SparseAttention : public Attention {
   void set_selection(SelectionSettings selection) { selection_ = std::move(selection); }
 
   /// Prefills otherwise than the model says from now on.
-  void set_prefill(const PrefillSettings& prefill) { prefill_ = prefill; }
+  void set_prefill(PrefillSettings prefill) { prefill_ = std::move(prefill); }
 
   at::Tensor forward(const AttentionInput& input) override;
 

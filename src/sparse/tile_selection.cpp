@@ -5,10 +5,10 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/logsumexp.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 namespace retrosparse {
@@ -33,7 +33,7 @@ int64_t far_tiles(int64_t first_position, int64_t num_queries, LocalWindow local
 }
 
 SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& input, LocalWindow local,
-                           double tile_share) {
+                           const std::vector<double>& tile_shares) {
   const int64_t num_heads = input.index_queries.size(0), num_queries = input.index_queries.size(1);
   const int64_t num_keys = input.index_keys.size(1);
   SelectedTiles tiles;
@@ -43,10 +43,12 @@ SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& 
       at::zeros({num_heads, (num_keys - 1) / kQueryTile - first_tile + 1, tiles_of(num_keys - local.window)},
                 input.index_queries.options().dtype(at::kBool));
   const at::Tensor lse_rest = input.lse_local - input.gate;
+  const at::Tensor log_share =
+      at::tensor(tile_shares, at::kFloat).log_().unsqueeze(1).to(input.index_queries.device());  // [R, 1]
   for_each_row_block(layer, input.index_queries, input.index_keys, local, [&](const RowBlock& rows) {
     const at::Tensor lse_far = rows.scores.logsumexp(-1);
     const at::Tensor threshold =
-        at::logaddexp(lse_far, lse_rest.narrow(1, rows.first_query, rows.num_queries)) + std::log(tile_share);
+        at::logaddexp(lse_far, lse_rest.narrow(1, rows.first_query, rows.num_queries)) + log_share;
     const int64_t far_end = rows.scores.size(-1), num_tiles = tiles_of(far_end);
     const at::Tensor best = at::constant_pad_nd(rows.scores, {0, num_tiles * kKeyTile - far_end}, kMinusInfinity)
                                 .unflatten(-1, {num_tiles, kKeyTile})

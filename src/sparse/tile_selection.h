@@ -3,6 +3,7 @@
 #include <retrosparse_kernels/prefill_attention.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "model/planned_attention.h"
 #include "sparse/far_scores.h"
@@ -44,12 +45,12 @@ struct SelectedTiles {
 };
 
 /// Selects a tile for a query tile if one of its queries m has a far key n (sink_tokens <= n <= m - window) in it with
-///   score - LSE_far(scores) + log(m_far) > log(tile_share),  m_far = sigmoid(LSE_far(scores) + gate - LSE_local):
+///   score - LSE_far(scores) + log(m_far) > log(tile_share of the head),  m_far = sigmoid(LSE_far(scores) + gate - LSE_local):
 /// one that is expected to hold more than tile_share of the query's whole attention. This is the rule of
 /// retrosparse_kernels/tile_selection.h, with LSE_far always over all far keys. Queries that belong to a query tile but
 /// were computed earlier have no say any more, so a prompt has one result in all chunks that are multiples of
 /// kQueryTile. Memory linear in S.
 SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& input, LocalWindow local,
-                           double tile_share);
+                           const std::vector<double>& tile_shares);
 
 }  // namespace retrosparse

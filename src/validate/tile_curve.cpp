@@ -7,20 +7,19 @@ namespace retrosparse {
 
 std::vector<TilePoint> measure_tiles(const Model& model, const SparseModel& sparse, int64_t num_samples,
                                      const std::function<ScoredSample(int64_t)>& sample,
-                                     const std::vector<double>& tile_shares, int64_t chunk) {
+                                     const std::vector<PrefillSettings>& settings, int64_t chunk) {
   std::vector<TilePoint> points;
-  for (const double tile_share : tile_shares) {
-    points.push_back({tile_share, {}, {}, {}});
+  for (const PrefillSettings& prefill : settings) {
+    points.push_back({prefill, {}, {}, {}});
   }
-  Progress progress("measure tiles", num_samples * static_cast<int64_t>(tile_shares.size()), "runs");
+  Progress progress("measure tiles", num_samples * static_cast<int64_t>(settings.size()), "runs");
   for (int64_t index = 0; index < num_samples; ++index) {
     const ScoredSample scored = sample(index);
     const at::Tensor reference =
         PrefilledSample(model, sparse, scored.ids, scored.labels, chunk).with_dense_retrieval();
     for (TilePoint& point : points) {
       InterruptGuard::check();
-      const PrefillSettings tiles{PrefillMode::kTiles, point.tile_share};
-      PrefilledSample prefilled(model, sparse, scored.ids, scored.labels, chunk, tiles);
+      PrefilledSample prefilled(model, sparse, scored.ids, scored.labels, chunk, point.prefill);
       const at::Tensor logits = prefilled.with_prefill(&point.counts);
       const LabelScores scores = score_rows(logits, scored.labels.targets, reference);
       point.scores.add(scores);

@@ -40,7 +40,7 @@ TEST_F(SettingsJson, ReadsEverything) {
   EXPECT_EQ(sparse.indexer.index_dim, 6);
   EXPECT_EQ(sparse.indexer.layers[2].q_proj.sizes(), (at::IntArrayRef{3, 6, 8}));
   EXPECT_EQ(sparse.indexer.layers[2].k_proj.sizes(), (at::IntArrayRef{2, 6, 8}));
-  EXPECT_EQ(model.sparse.prefill, (PrefillSettings{PrefillMode::kTiles, 0.01}));
+  EXPECT_EQ(model.sparse.prefill, (PrefillSettings{PrefillMode::kTiles, 0.01, {}}));
 }
 
 TEST_F(SettingsJson, WritesWhatItReads) {
@@ -50,6 +50,10 @@ TEST_F(SettingsJson, WritesWhatItReads) {
   EXPECT_EQ(parse(settings).sparse.selection.tail_block, 8);
   EXPECT_EQ(json(settings_json(parse(settings))), settings);
   settings.erase("tail_block");
+  settings["prefill"] = {{"mode", "tiles"}, {"tile_shares", {{"0", {0.01, 0.02}}, {"2", {0.5, 0.04, 1.0}}}}};
+  EXPECT_EQ(json(settings_json(parse(settings))), settings);
+  EXPECT_EQ(parse(settings).sparse.prefill.shares_of(2, 3), (std::vector<double>{0.5, 0.04, 1}));
+  EXPECT_EQ(parse(settings).sparse.prefill.shares_text(), "0.01 to 1");
   settings["selection"] = "paper";
   settings["prefill"] = {{"mode", "dense"}, {"tile_share", 0.5}};
   EXPECT_EQ(json(settings_json(parse(settings))), settings);
@@ -113,6 +117,11 @@ TEST_F(SettingsJson, RefusesWhatIsWrong) {
       {[](json& s) { s["prefill"]["mode"] = "sparse"; }, "prefill.mode"},
       {[](json& s) { s["prefill"].erase("tile_share"); }, "prefill.tile_share"},
       {[](json& s) { s.erase("prefill"); }, "prefill"},
+      {[](json& s) { s["prefill"]["tile_shares"] = {{"0", {0.1, 0.1}}}; },
+       "prefill.tile_shares.2': the retrieval heads of this layer have no tile shares"},
+      {[](json& s) { s["prefill"]["tile_shares"] = {{"0", {0.1}}}; }, "expected 2 numbers above 0, at most 1, found [0.1]"},
+      {[](json& s) { s["prefill"]["tile_shares"] = {{"0", {0.1, 0}}}; }, "prefill.tile_shares.0"},
+      {[](json& s) { s["prefill"]["tile_shares"] = {{"1", {0.1}}}; }, "prefill.tile_shares.1"},
       {[](json& s) { s["tail_block"] = 9; },
        "'retrosparse.tail_block': out of range: expected a whole number from 0 to 8"},
       {[](json& s) { s["tail_block"] = -1; }, "tail_block"},

@@ -38,8 +38,7 @@ TEST(KlTarget, OfPromptsThatAreReadByTilesIsTheSumOfBoth) {
   Report report = report_with(3e-3, 2e-3, 14e-3);
   report.prefill->mode = "tiles";
   report.prefill->kl_target = 12e-3;
-  report.prefill->tile_share = report.prefill->points.front().tile_share;
-  report.prefill->points.front().kl = 11e-3;
+  report.prefill->chosen = {.kl = 11e-3};
   EXPECT_EQ(text_of(*kl_target_outcome(report)), "KL target of selection and tiles x1000 15.00: met (14.00)");
   EXPECT_EQ(kl_target_outcome(report)->calibrated, 2e-3 + 11e-3);
   report.prefill->kl_target.reset();

@@ -91,6 +91,7 @@ Report::Selection sample_selection(const Report::Profile& profile, Noise& noise)
 Report::Prefill sample_prefill() {
   return {.mode = "tiles",
           .tile_share = 0.02,
+          .chosen = {{.tile_share = 0.02, .most_tile_share = 0.04, .density = 0.069, .kl = 0.0108, .accuracy = 0.9853}},
           .kl_target = 12e-3,
           .target_met = true,
           .points = {{.tile_share = 0.1, .density = 0.009, .kl = 0.027, .accuracy = 0.9771},
@@ -101,7 +102,8 @@ Report::Prefill sample_prefill() {
                       .accuracy = 0.9855,
                       .tasks = {{"vt", 40, 0.031}, {"kv", 128, 0.0036}}},
                      {.tile_share = 0.01, .density = 0.171, .kl = 0.0062, .accuracy = 0.9862},
-                     {.tile_share = 0.005, .density = 0.314, .kl = 0.0031, .accuracy = 0.9864}}};
+                     {.tile_share = 0.005, .density = 0.314, .kl = 0.0031, .accuracy = 0.9864},
+                     {.tile_share = 0.02, .most_tile_share = 0.04, .density = 0.069, .kl = 0.0108, .accuracy = 0.9853}}};
 }
 
 }  // namespace retrosparse

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <retrosparse_kernels/tile_selection.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace retrosparse {
 namespace {
@@ -16,6 +18,9 @@ constexpr LocalWindow kLocal{3, 90};
 struct Case {
   int64_t first_position, num_queries;
   double tile_share;
+
+  // Of each head: heads may differ.
+  std::vector<double> shares() const { return {tile_share, tile_share / 3, std::min(2 * tile_share, 1.0)}; }
 };
 
 class TileSelectionTest : public testing::TestWithParam<Case> {
@@ -36,7 +41,8 @@ class TileSelectionTest : public testing::TestWithParam<Case> {
     const at::Tensor by_query = queries_.transpose(0, 1).contiguous();                    // [n, R, r]
     const at::Tensor by_head = keys_.index_select(0, layer_.group_of_head).contiguous();  // [R, S, r]
     const std::vector<int32_t> heads{0, 1, 2};
-    const std::vector<float> shares(kHeads, static_cast<float>(GetParam().tile_share));
+    const std::vector<double> wanted = GetParam().shares();
+    const std::vector<float> shares(wanted.begin(), wanted.end());
     const auto num_queries = static_cast<int32_t>(GetParam().num_queries), num_keys = static_cast<int32_t>(num_keys_);
     const kernels::PrefillSequence sequence{0, num_queries, 0, num_keys};
     const int64_t query_tiles = (num_queries + kQueryTile - 1) / kQueryTile;
@@ -79,7 +85,7 @@ class TileSelectionTest : public testing::TestWithParam<Case> {
 
 TEST_P(TileSelectionTest, AgreesWithTheKernelsReference) {
   const SelectedTiles tiles = select_tiles(layer_, {queries_.to(at::kFloat), keys_.to(at::kFloat), lse_local_, gate_},
-                                           kLocal, GetParam().tile_share);
+                                           kLocal, GetParam().shares());
   int64_t near_ties = 0, chosen = 0, far = 0;
   by_the_reference([&](int64_t head, int64_t query_tile, int64_t key_tile, double margin, bool selected) {
     far += std::isfinite(margin) ? 1 : 0;

@@ -98,7 +98,8 @@ TEST_F(LabelRowsTest, AllTilesAreDense) {
   const Model model = load();
   const ScoredSample scored{"random", ids_, labels_};
   const auto points = measure_tiles(
-      model, sparse_, 2, [&](int64_t) { return scored; }, {1e-9, 1.0}, 64);
+      model, sparse_, 2, [&](int64_t) { return scored; },
+      {{PrefillMode::kTiles, 1e-9, {}}, {PrefillMode::kTiles, 1.0, {}}}, 64);
   EXPECT_EQ(points[0].counts.density(), 1);
   EXPECT_LT(points[0].kl(), 1e-6);
   EXPECT_EQ(points[1].counts.density(), 0);

@@ -174,14 +174,17 @@ function selectionSection(report) {
 }
 
 function prefillSection({ prefill, validation }) {
-  const { mode, points: measured, tile_share: chosenShare, kl_target: target } = prefill;
+  const { mode, points: measured, tile_share: leastShare, kl_target: target } = prefill;
+  const chosen = mode === "tiles" ? prefill.chosen : null;
+  const most = chosen?.most_tile_share;
   const how = mode === "dense"
     ? "Retrieval heads prefill densely: every token attends to all before it."
     : `Retrieval heads prefill by tiles of 128 queries and 64 keys. One is computed when its best key may hold more ` +
-      `than ${share(chosenShare)} of a query's attention.`;
+      `than ${share(leastShare)}${known(most) ? ` to ${share(most)}, by head,` : ""} of a query's attention.`;
   const density = validation?.variants.sparse?.tile_density;
-  const chosen = measured.find((point) => mode === "tiles" && point.tile_share === chosenShare);
-  const text = (point) => [`tile share ${decimal(point.tile_share)}`, `${share(point.density)} of the far tiles`,
+  const shares = (point) => decimal(point.tile_share) +
+    (known(point.most_tile_share) ? ` to ${decimal(point.most_tile_share)}, by head` : "");
+  const text = (point) => [`tile share ${shares(point)}`, `${share(point.density)} of the far tiles`,
     `KL ${decimal(point.kl)}`, `accuracy ${percent(point.accuracy)}`];
   const series = [{ name: "tile_share", colour: "blue", shape: "circle",
     points: measured.map((point) => ({ x: point.density, y: point.kl, text: text(point) })) }];
@@ -199,7 +202,7 @@ function prefillSection({ prefill, validation }) {
         x: { title: "share of the far tiles computed", format: share },
           y: { title: "KL, nats", format: (value) => decimal(value, 2) } }),
       data: numbers("All settings", () => table(["Tile share", "Density", "KL", "Most KL in", "Accuracy"],
-        measured.map((point) => [decimal(point.tile_share), share(point.density), decimal(point.kl), worstTask(point),
+        measured.map((point) => [shares(point), share(point.density), decimal(point.kl), worstTask(point),
           percent(point.accuracy)]))),
     }))];
 }

@@ -32,7 +32,7 @@ function card(title, value, ...remarks) {
  */
 function klOutcome({ validation, selection, prefill }) {
   const tiles = prefill?.mode === "tiles" && known(prefill.kl_target) ? prefill : null;
-  const ofTiles = tiles?.points.find((point) => point.tile_share === tiles.tile_share)?.kl ?? 0;
+  const ofTiles = tiles?.chosen?.kl ?? 0;
   const validated = validation?.variants.sparse?.kl_plan;
   const calibrated = known(selection?.chosen?.kl) ? selection.chosen.kl + ofTiles : undefined;
   const target = selection?.kl_target > 0 ? selection.kl_target + (tiles?.kl_target ?? 0) : 0;
