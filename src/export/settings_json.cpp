@@ -151,6 +151,9 @@ PrefillSettings parse_prefill(const JsonObject& json, const ModelConfig& config,
     prefill.mode = PrefillMode::kTiles;
   }
   if (json.has("tile_shares")) {
+    if (json.has("tile_share")) {
+      throw json.error("tile_share", "beside tile_shares").expected("one of them");
+    }
     const JsonObject shares = json.object("tile_shares");
     prefill.tile_shares.resize(plan.retrieval_heads.size());
     for (const auto& [key, layer] : layers_of(shares, config)) {
