@@ -93,22 +93,22 @@ class PrefillConsumer {
     wgmma_wait<1>();
     settle(scores);
     release_keys();
-    // The branches also keep the compiler from waiting for the output before the softmax is done.
+    // The branch also keeps the compiler from waiting for the output before the softmax is done. Warps of a warpgroup
+    // part here, so there is no wait inside: all of them have to execute the same one (PTX ISA, wgmma.wait_group).
+    float factor[2] = {1, 1};
     const bool lazy = !(step.flags & KeyStep::kMasked) && softmax.update_lazily(scores, next_weights);
     if (!lazy) {
-      float factor[2];
       mask(scores, step);
       softmax.update(scores, factor);
       pack_weights(scores, next_weights);
       settle(scores);
-      if (__any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f)) {
-        wgmma_wait<0>();
-        settle(output);
-        scale_rows(output, factor);
-      }
     }
+    __syncwarp();
     wgmma_wait<0>();
     settle(output);
+    if (!lazy && __any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f)) {
+      scale_rows(output, factor);
+    }
     settle(weights);
     release_values();
     return step;
@@ -254,8 +254,9 @@ class PrefillConsumer {
     return make_uint4(add(sum.x, values.x), add(sum.y, values.y), add(sum.z, values.z), add(sum.w, values.w));
   }
 
-  /// One arrival per warp: a warp's wait for its products covers its own reads only.
+  /// One arrival per warp, after the reads of all its lanes: a warp's wait for its products covers its own reads only.
   __device__ void release(Barrier& empty) {
+    __syncwarp();
     if (lane_ == 0) {
       empty.arrive();
     }
