@@ -157,7 +157,8 @@ StageCost plan_calibration(const std::string& name, const ConversionPlan& plan) 
   stage.runs(samples * runs.selections, label_rows_effort(plan, rows, picks(plan), false));
   stage.runs(samples * 2, label_rows_effort(plan, rows, paper_picks(plan), true));
   may_peak_at_label_rows(stage, plan, rows, /*kept_scores=*/2);
-  stage.depends_on("label rows of a task, up to rows_per_sample; rounds of single heads, up to head_rounds and tile_head_rounds");
+  stage.depends_on(
+      "label rows of a task, up to rows_per_sample; rounds of single heads, up to head_rounds and tile_head_rounds");
   return stage.build();
 }
 

@@ -114,7 +114,7 @@ struct Report {
     double tile_share = 0;  ///< share of a row's attention above which its best key makes a tile worth computing
     std::optional<double> most_tile_share;  ///< where heads differ, tile_share is the least of them and this the most
     double density = 0;                     ///< share of the far tiles that are computed
-    double kl = 0;          ///< KL(dense prefill of retrieval heads || this), answer rows prefilled by tiles too
+    double kl = 0;  ///< KL(dense prefill of retrieval heads || this), answer rows prefilled by tiles too
     double accuracy = 0;
     std::vector<TaskKl> tasks;  ///< the same KL, task by task
   };

@@ -120,10 +120,11 @@ at::Tensor SparseAttention::append_index_keys(const AttentionInput& input) {
   return cache.keys.narrow(1, 0, new_length);
 }
 
-TailInput SparseAttention::tail_input(const AttentionInput& input, const at::Tensor& index_keys) {
+TailInput SparseAttention::index_input(const AttentionInput& input, const at::Tensor& index_keys) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
-  return {layer.queries(input.q_pre_rope), index_keys, layer.gate(input.q_pre_rope),
-          tail_of(input.layer).update(input.v, layer.group_index), selection_.tail_block};
+  const at::Tensor means =
+      selection_.tail_block > 0 ? tail_of(input.layer).update(input.v, layer.group_index) : at::Tensor();
+  return {layer.queries(input.q_pre_rope), index_keys, layer.gate(input.q_pre_rope), means, selection_.tail_block};
 }
 
 ValueMeans& SparseAttention::tail_of(int64_t layer) {
@@ -150,19 +151,15 @@ PartialAttention SparseAttention::attend_selected_tiles(const AttentionInput& in
                                                         const at::Tensor& lse_local) {
   const LayerIndexer& layer = model_.indexer.layers[static_cast<size_t>(input.layer)];
   const LocalWindow local = model_.plan.local;
-  const TileSelectionInput selection{layer.queries(input.q_pre_rope), index_keys, lse_local,
-                                     layer.gate(input.q_pre_rope)};
-  const SelectedTiles tiles = select_tiles(layer, selection, local, prefill_.shares_of(static_cast<size_t>(input.layer), layer.heads.size()));
+  const TailInput index = index_input(input, index_keys);
+  const SelectedTiles tiles = select_tiles(layer, {index.index_queries, index_keys, lse_local, index.gate}, local,
+                                           prefill_.shares_of(static_cast<size_t>(input.layer), layer.heads.size()));
   tile_counts_.add(tiles.counts);
   const PartialAttention exact = attend_tiles(input.q.index_select(1, layer.head_index), input.k, input.v, input.scale,
                                               layer.key_heads(), tiles, local);
-  if (selection_.tail_block == 0) {
-    return exact;
-  }
-  const TailInput tail{selection.index_queries, index_keys, selection.gate,
-                       tail_of(input.layer).update(input.v, layer.group_index), selection_.tail_block};
-  return merge(exact,
-               attend_tail(layer, tail, local, [&](const RowBlock& rows) { return computed_keys(tiles, rows); }));
+  return index.block == 0 ? exact : merge(exact, attend_tail(layer, index, local, [&](const RowBlock& rows) {
+                                            return computed_keys(tiles, rows);
+                                          }));
 }
 
 PartialAttention SparseAttention::attend_picked_tokens(const AttentionInput& input, const at::Tensor& index_keys,
@@ -246,7 +243,7 @@ at::Tensor SparseAttention::attend_sparse_rows(const AttentionInput& input, cons
   const at::Tensor packed = layer.heads.empty() ? at::Tensor() : packed_index_keys(input.layer);
   const bool with_tail = selection_.tail_block > 0 && !layer.heads.empty() &&
                          far_keys(input.first_position, input.q.size(0), model_.plan.local) > 0;
-  const TailInput tail = with_tail ? tail_input(input, index_keys) : TailInput{};
+  const TailInput tail = with_tail ? index_input(input, index_keys) : TailInput{};
   const DecodedRows rows = attend_by_index(input, layer, packed, model_.plan.local, rules, tail, workspace_);
   if (far_keys(input.first_position, input.q.size(0), model_.plan.local) > 0) {
     count(input, rows.far_tokens);
@@ -265,12 +262,12 @@ at::Tensor SparseAttention::forward(const AttentionInput& input) {
   std::vector<at::Tensor> outs;
   if (sparse_row > 0) {
     const AttentionInput rows = input.rows(0, sparse_row);
-    outs.push_back(
-        prefill_.mode == PrefillMode::kDense ? dense_prefill_.forward(rows)
-        : selection_.tail_block == 0 && serves_tiles(rows, layer)
-            ? attend_by_tiles(rows, layer, keys_of(rows), model_.plan.local,
-                              prefill_.shares_of(static_cast<size_t>(input.layer), layer.heads.size()), tile_counts_)
-            : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
+    outs.push_back(prefill_.mode == PrefillMode::kDense ? dense_prefill_.forward(rows)
+                   : serves_tiles(rows, layer)
+                       ? attend_by_tiles(rows, layer, index_input(rows, keys_of(rows)), model_.plan.local,
+                                         prefill_.shares_of(static_cast<size_t>(input.layer), layer.heads.size()),
+                                         tile_counts_)
+                       : attend_near_and(&SparseAttention::attend_selected_tiles, rows, keys_of(rows)));
   }
   if (sparse_row < num_new) {
     const AttentionInput rows = input.rows(sparse_row, num_new - sparse_row);

@@ -109,7 +109,8 @@ class SparseAttention : public Attention {
   at::Tensor append_index_keys(const AttentionInput& input);
   at::Tensor packed_index_keys(int64_t layer);
   ValueMeans& tail_of(int64_t layer);
-  TailInput tail_input(const AttentionInput& input, const at::Tensor& index_keys);
+  // What the index says of these rows, with the tail's means where there is a tail.
+  TailInput index_input(const AttentionInput& input, const at::Tensor& index_keys);
   at::Tensor attend_sparse_rows(const AttentionInput& input, const at::Tensor& index_keys);
   // How the retrieval heads attend to far keys: by tiles or by tokens. lse_local float32 [R, n].
   using FarAttention = PartialAttention (SparseAttention::*)(const AttentionInput& input, const at::Tensor& index_keys,

@@ -30,13 +30,13 @@ PartialAttention attend_tiles(const at::Tensor& q, const at::Tensor& k, const at
   const at::TensorOptions floats = q.options().dtype(at::kFloat), integers = q.options().dtype(at::kLong);
   PartialAttention result{at::zeros(q.sizes(), q.options()),
                           at::full({num_queries, q.size(1)}, kMinusInfinity, floats)};
-  const at::Tensor key_heads = key_head.cpu();
-  for (int64_t tile = 0; tile < tiles.selected.size(1); ++tile) {
+  const at::Tensor key_heads = key_head.cpu(), selected = tiles.selected.cpu();
+  for (int64_t tile = 0; tile < selected.size(1); ++tile) {
     const int64_t begin = std::max((first / kQueryTile + tile) * kQueryTile, first);
     const int64_t end = std::min((first / kQueryTile + tile + 1) * kQueryTile, first + num_queries);
     const at::Tensor query = at::arange(begin, end, integers).unsqueeze(1);
     for (int64_t head = 0; head < q.size(1); ++head) {
-      const at::Tensor key = positions_in(tiles.selected[head][tile], end - local.window).to(q.device());
+      const at::Tensor key = positions_in(selected[head][tile], end - local.window).to(q.device());
       if (key.numel() == 0) {
         continue;
       }
@@ -57,7 +57,6 @@ PartialAttention attend_tiles(const at::Tensor& q, const at::Tensor& k, const at
 
 at::Tensor computed_keys(const SelectedTiles& tiles, const RowBlock& rows) {
   return tiles.selected.select(1, rows.query_tile)
-      .to(rows.scores.device())
       .repeat_interleave(kKeyTile, -1)
       .narrow(-1, 0, rows.scores.size(-1))
       .unsqueeze(1);

@@ -55,7 +55,7 @@ SelectedTiles select_tiles(const LayerIndexer& layer, const TileSelectionInput& 
                                 .amax(-1);  // [R, rows, tiles]
     selected.select(1, rows.query_tile).narrow(-1, 0, num_tiles).logical_or_(best.gt(threshold.unsqueeze(-1)).any(1));
   });
-  tiles.selected = selected.cpu();
+  tiles.selected = selected;
   tiles.counts.far = num_heads * far_tiles(tiles.first_position, num_queries, local);
   tiles.counts.computed = tiles.selected.sum().item<int64_t>();
   return tiles;

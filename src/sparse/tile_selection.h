@@ -40,12 +40,13 @@ struct TileSelectionInput {
 /// The key tiles that each head computes for each query tile.
 struct SelectedTiles {
   int64_t first_position = 0;  ///< of the queries
-  at::Tensor selected;         ///< bool [R, query tiles, key tiles] on the CPU; query tiles from the first query's on
+  at::Tensor selected;         ///< bool [R, query tiles, key tiles or more]; query tiles from the first query's on
   TileCounts counts;
 };
 
 /// Selects a tile for a query tile if one of its queries m has a far key n (sink_tokens <= n <= m - window) in it with
-///   score - LSE_far(scores) + log(m_far) > log(tile_share of the head),  m_far = sigmoid(LSE_far(scores) + gate - LSE_local):
+///   score - LSE_far(scores) + log(m_far) > log(tile_share of the head),  m_far = sigmoid(LSE_far(scores) + gate -
+///   LSE_local):
 /// one that is expected to hold more than tile_share of the query's whole attention. This is the rule of
 /// retrosparse_kernels/tile_selection.h, with LSE_far always over all far keys. Queries that belong to a query tile but
 /// were computed earlier have no say any more, so a prompt has one result in all chunks that are multiples of

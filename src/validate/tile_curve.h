@@ -19,9 +19,9 @@ struct TilePoint {
   double accuracy() const { return static_cast<double>(scores.correct) / static_cast<double>(scores.rows); }
 };
 
-/// Measures prefill by several settings, all of kTiles, on the same samples. Prompt and label rows alike are prefilled by tiles:
-/// the label rows are those that need the far keys most, and dense they would hide what the tiles lose. Every point
-/// takes a pass over the whole sample. Points in the order of `settings`.
+/// Measures prefill by several settings, all of kTiles, on the same samples. Prompt and label rows alike are prefilled
+/// by tiles: the label rows are those that need the far keys most, and dense they would hide what the tiles lose. Every
+/// point takes a pass over the whole sample. Points in the order of `settings`.
 std::vector<TilePoint> measure_tiles(const Model& model, const SparseModel& sparse, int64_t num_samples,
                                      const std::function<ScoredSample(int64_t)>& sample,
                                      const std::vector<PrefillSettings>& settings, int64_t chunk);

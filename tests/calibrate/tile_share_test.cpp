@@ -37,9 +37,9 @@ TEST_F(CalibrateTileShareTest, FallsBackToTheLowestKl) {
 }
 
 TEST_F(CalibrateTileShareTest, SingleHeadsGetByWithFewerTilesUnderTheSameTarget) {
-  const CalibratedTiles uniform = calibrate(1, 0, {0.003});
+  const CalibratedTiles uniform = calibrate(1, 0, {0.03});
   const double target = 4 * uniform.chosen.kl();
-  const CalibratedTiles tiles = calibrate(target, 3, {0.003});
+  const CalibratedTiles tiles = calibrate(target, 3, {0.03});
   ASSERT_FALSE(tiles.by_head.empty());
   EXPECT_EQ(tiles.chosen.prefill, tiles.by_head.back().prefill);
   EXPECT_LE(tiles.chosen.kl(), target);

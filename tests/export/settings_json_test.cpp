@@ -121,13 +121,26 @@ TEST_F(SettingsJson, RefusesWhatIsWrong) {
       {[](json& s) { s["prefill"]["mode"] = "sparse"; }, "prefill.mode"},
       {[](json& s) { s["prefill"].erase("tile_share"); }, "prefill.tile_share"},
       {[](json& s) { s.erase("prefill"); }, "prefill"},
-      {[](json& s) { s["prefill"]["tile_shares"] = {{"0", {0.1, 0.1}}}; }, "prefill.tile_share': beside tile_shares"},
-      {[](json& s) { s["prefill"] = with_shares({{"0", {0.1, 0.1}}}); },
+      {[](json& s) {
+         s["prefill"]["tile_shares"] = {{"0", {0.1, 0.1}}};
+       },
+       "prefill.tile_share': beside tile_shares"},
+      {[](json& s) {
+         s["prefill"] = with_shares({{"0", {0.1, 0.1}}});
+       },
        "prefill.tile_shares.2': the retrieval heads of this layer have no tile shares"},
-      {[](json& s) { s["prefill"] = with_shares({{"0", {0.1}}}); },
+      {[](json& s) {
+         s["prefill"] = with_shares({{"0", {0.1}}});
+       },
        "expected 2 numbers above 0, at most 1, found [0.1]"},
-      {[](json& s) { s["prefill"] = with_shares({{"0", {0.1, 0}}}); }, "prefill.tile_shares.0"},
-      {[](json& s) { s["prefill"] = with_shares({{"1", {0.1}}}); }, "prefill.tile_shares.1"},
+      {[](json& s) {
+         s["prefill"] = with_shares({{"0", {0.1, 0}}});
+       },
+       "prefill.tile_shares.0"},
+      {[](json& s) {
+         s["prefill"] = with_shares({{"1", {0.1}}});
+       },
+       "prefill.tile_shares.1"},
       {[](json& s) { s["tail_block"] = 9; },
        "'retrosparse.tail_block': out of range: expected a whole number from 0 to 8"},
       {[](json& s) { s["tail_block"] = -1; }, "tail_block"},

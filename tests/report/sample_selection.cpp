@@ -89,21 +89,22 @@ Report::Selection sample_selection(const Report::Profile& profile, Noise& noise)
 }
 
 Report::Prefill sample_prefill() {
-  return {.mode = "tiles",
-          .tile_share = 0.02,
-          .chosen = {{.tile_share = 0.02, .most_tile_share = 0.04, .density = 0.069, .kl = 0.0108, .accuracy = 0.9853}},
-          .kl_target = 12e-3,
-          .target_met = true,
-          .points = {{.tile_share = 0.1, .density = 0.009, .kl = 0.027, .accuracy = 0.9771},
-                     {.tile_share = 0.05, .density = 0.020, .kl = 0.0152, .accuracy = 0.9832},
-                     {.tile_share = 0.02,
-                      .density = 0.077,
-                      .kl = 0.0101,
-                      .accuracy = 0.9855,
-                      .tasks = {{"vt", 40, 0.031}, {"kv", 128, 0.0036}}},
-                     {.tile_share = 0.01, .density = 0.171, .kl = 0.0062, .accuracy = 0.9862},
-                     {.tile_share = 0.005, .density = 0.314, .kl = 0.0031, .accuracy = 0.9864},
-                     {.tile_share = 0.02, .most_tile_share = 0.04, .density = 0.069, .kl = 0.0108, .accuracy = 0.9853}}};
+  return {
+      .mode = "tiles",
+      .tile_share = 0.02,
+      .chosen = {{.tile_share = 0.02, .most_tile_share = 0.04, .density = 0.069, .kl = 0.0108, .accuracy = 0.9853}},
+      .kl_target = 12e-3,
+      .target_met = true,
+      .points = {{.tile_share = 0.1, .density = 0.009, .kl = 0.027, .accuracy = 0.9771},
+                 {.tile_share = 0.05, .density = 0.020, .kl = 0.0152, .accuracy = 0.9832},
+                 {.tile_share = 0.02,
+                  .density = 0.077,
+                  .kl = 0.0101,
+                  .accuracy = 0.9855,
+                  .tasks = {{"vt", 40, 0.031}, {"kv", 128, 0.0036}}},
+                 {.tile_share = 0.01, .density = 0.171, .kl = 0.0062, .accuracy = 0.9862},
+                 {.tile_share = 0.005, .density = 0.314, .kl = 0.0031, .accuracy = 0.9864},
+                 {.tile_share = 0.02, .most_tile_share = 0.04, .density = 0.069, .kl = 0.0108, .accuracy = 0.9853}}};
 }
 
 }  // namespace retrosparse
