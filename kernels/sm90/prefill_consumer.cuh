@@ -51,6 +51,7 @@ class PrefillConsumer {
 
     KeyStep step = wait_for_keys();
     start_scores(scores);
+    step = broadcast(step);
     wgmma_wait<0>();
     settle(scores);
     release_keys();
@@ -84,12 +85,13 @@ class PrefillConsumer {
   /// step's weights, beside the output.
   __device__ KeyStep next_step(OnlineSoftmax& softmax, float (&scores)[kScores], float (&output)[kOutputs],
                                Weights& weights, Weights& next_weights) {
-    const KeyStep step = wait_for_keys();
+    KeyStep step = wait_for_keys();
     wait_for_turn();
     start_scores(scores);
     wait_for_values();
     start_output(output, weights);
     let_other_start();
+    step = broadcast(step);  // while the tensor cores work
     wgmma_wait<1>();
     settle(scores);
     release_keys();
@@ -120,9 +122,17 @@ class PrefillConsumer {
     return shared_.items[query_ring_.stage].query_row != ItemInfo::kStop;
   }
 
+  /// Waits for the next step's keys; its description comes to lane 0.
   __device__ KeyStep wait_for_keys() {
     shared_.k_full[key_ring_.stage].wait(key_ring_.parity);
-    return shared_.steps[key_ring_.stage];
+    // Only the lane that gives the stage back reads what the producer overwrites then.
+    return lane_ == 0 ? shared_.steps[key_ring_.stage] : KeyStep{};
+  }
+
+  /// What the first lane has of a step, for all.
+  __device__ static KeyStep broadcast(const KeyStep& step) {
+    return {{__shfl_sync(0xffffffffu, step.first_key[0], 0), __shfl_sync(0xffffffffu, step.first_key[1], 0)},
+            __shfl_sync(0xffffffffu, step.flags, 0)};
   }
 
   __device__ void release_keys() {
