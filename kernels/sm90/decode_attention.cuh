@@ -138,8 +138,8 @@ class DecodeAttention {
         const int32_t key = i * kRowsPerAccess + lane_ / kChunks;
         const int64_t row = __shfl_sync(0xffffffffu, offset, key);
         const int64_t element = (row < 0 ? 0 : row) + lane_ % kChunks * 8;
-        copy_async(chunk_address(k, key, lane_ % kChunks), k_ + element, row >= 0, policy_);
-        copy_async(chunk_address(v, key, lane_ % kChunks), v_ + element, row >= 0, policy_);
+        copy_async(chunk_address(k, key, lane_ % kChunks), k_ + element, row >= 0);
+        copy_async(chunk_address(v, key, lane_ % kChunks), v_ + element, row >= 0);
       }
     }
     copy_async_commit();  // an empty group keeps the count
@@ -265,7 +265,6 @@ class DecodeAttention {
   const DecodeKernelParams& params_;
   const DecodeUnit& unit_;
   Shared& shared_;
-  const uint64_t policy_ = evict_first_policy();  ///< what selection keeps in L2 beside this shall stay there
   const int32_t warp_, lane_;
   const int32_t key_count_;
   const ResidentKeys resident_;

@@ -7,11 +7,9 @@
 
 namespace retrosparse::kernels::sm90 {
 
-/// Copies 16 bytes to shared memory, past L1 and through L2 by `policy`; zeros instead where !valid (nothing is read
-/// then).
-__device__ inline void copy_async(uint32_t destination, const void* source, bool valid, uint64_t policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(destination), "l"(source),
-               "r"(valid ? 16 : 0), "l"(policy)
+/// Copies 16 bytes to shared memory, past L1; zeros instead where !valid (nothing is read then).
+__device__ inline void copy_async(uint32_t destination, const void* source, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination), "l"(source), "r"(valid ? 16 : 0)
                : "memory");
 }
 __device__ inline void copy_async_commit() {
