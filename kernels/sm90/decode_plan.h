@@ -42,7 +42,8 @@ struct DecodePlan {
   }
 };
 
-DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multiprocessors);
+/// `slots`: how many blocks run at once.
+DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t slots);
 
 /// A run of indices [begin, end).
 struct IndexRange {
