@@ -1,10 +1,9 @@
 // Launch of the decode attention kernel.
 #include <algorithm>
+#include <cmath>
 
 #include "sm90/decode_merge.cuh"
-#include "sm90/decode_validity.h"
 #include "sm90/launch.h"
-#include "sm90/sparse_decode_parts.h"
 
 namespace retrosparse::kernels::sm90 {
 namespace {
@@ -15,37 +14,66 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<DecodeSharedMemory<kHeadDim>*>(shared_bytes);
   DecodeUnit unit;
-  // In this order: what overlaps this launch may rely on all before it. Beside the selection, this one may start
-  // because that one has waited.
-  if (params.row_flags == nullptr) {
-    wait_for_previous_launch();
-  }
+  // In this order: what overlaps this launch may rely on all before it.
+  wait_for_previous_launch();
   allow_next_launch();
   if (find_unit(params, unit)) {
     DecodeAttention<kHeadDim>(params, unit, shared).run();
     DecodeMerge<kHeadDim>(params, unit, shared).run();
   }
-  // Who waits for this launch relies on the one before it as well. One block is enough, and the others make room.
-  const bool is_last = blockIdx.x == gridDim.x - 1 && blockIdx.y == gridDim.y - 1 && blockIdx.z == gridDim.z - 1;
-  if (params.row_flags != nullptr && is_last) {
-    wait_for_previous_launch();
+}
+
+int32_t count_selected_heads(const DecodeAttentionParams& params) {
+  return static_cast<int32_t>(std::count(params.head_modes, params.head_modes + params.num_heads, HeadMode::kSelected));
+}
+
+bool has_valid_shape(const DecodeAttentionParams& params) {
+  const bool valid = params.batch >= 0 && params.query_tokens >= 1 && params.query_tokens <= 8 &&
+                     params.num_heads > 0 && params.num_heads <= kDecodeMaxHeads && params.num_key_value_heads > 0 &&
+                     params.num_heads % params.num_key_value_heads == 0 &&
+                     (params.head_dim == 64 || params.head_dim == 128) && params.dtype == Dtype::kBfloat16 &&
+                     params.max_keys >= params.query_tokens && params.window >= 1 && params.sink_tokens >= 0 &&
+                     params.max_selected >= 0 && params.head_modes != nullptr && params.part <= DecodePart::kSelected;
+  if (!valid) {
+    return false;
   }
+  const int64_t row_tiles =
+      (int64_t{params.num_heads} / params.num_key_value_heads * params.query_tokens + kDecodeRows - 1) / kDecodeRows;
+  return std::all_of(params.head_modes, params.head_modes + params.num_heads,
+                     [](HeadMode mode) { return mode <= HeadMode::kSelected; }) &&
+         params.batch <= 65535 && params.batch * params.num_key_value_heads * row_tiles <= kDecodeMaxPairs;
 }
 
-cudaError_t count_multiprocessors(int32_t& multiprocessors) {
+bool is_valid(const DecodeAttentionParams& params) {
+  if (!has_valid_shape(params) || !(params.softmax_scale > 0) || !std::isfinite(params.softmax_scale)) {
+    return false;
+  }
+  const bool selects =
+      count_selected_heads(params) > 0 &&
+      (params.part == DecodePart::kSelected || (params.part == DecodePart::kAll && params.max_selected > 0));
+  const bool hands_over = params.part != DecodePart::kAll;
+  const KeyValueCache& cache = params.cache;
+  const auto is_aligned = [](const void* pointer) {
+    return pointer != nullptr && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  return is_aligned(params.q) && is_aligned(params.o) && is_aligned(cache.k) && is_aligned(cache.v) &&
+         is_aligned(params.workspace) && params.key_counts != nullptr && cache.sequence_stride % 8 == 0 &&
+         cache.token_stride % 8 == 0 && cache.head_stride % 8 == 0 &&
+         (cache.page_table == nullptr || (cache.page_size > 0 && (cache.page_size & (cache.page_size - 1)) == 0)) &&
+         (!selects || (params.selected != nullptr && params.selected_counts != nullptr)) &&
+         (!hands_over || (params.o_float != nullptr && params.lse != nullptr));
+}
+
+/// The plan depends on the multiprocessors of the current device.
+cudaError_t plan_for_device(const DecodeAttentionParams& params, DecodePlan& plan) {
   int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  return error != cudaSuccess ? error
-                              : cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-}
-
-/// The plan depends on the multiprocessors of the current device, and on how many blocks find room: two to each, but
-/// beside a selection one to two thirds of them.
-cudaError_t plan_for_device(const DecodeAttentionParams& params, bool beside_selection, DecodePlan& plan) {
-  int32_t multiprocessors = 0;
-  const cudaError_t error = count_multiprocessors(multiprocessors);
+  int multiprocessors = 0;
+  cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess) {
-    plan = make_decode_plan(params, beside_selection ? multiprocessors * 2 / 3 : 2 * multiprocessors);
+    error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  }
+  if (error == cudaSuccess) {
+    plan = make_decode_plan(params, multiprocessors);
   }
   return error;
 }
@@ -57,7 +85,8 @@ int64_t count_pairs(const DecodeAttentionParams& params, const DecodePlan& plan)
 template <int kHeadDim>
 cudaError_t launch(const DecodeKernelParams& kernel, int32_t batch, cudaStream_t stream) {
   constexpr size_t kSharedBytes = sizeof(DecodeSharedMemory<kHeadDim>);
-  const cudaError_t error = allow_shared_memory(decode_attention_kernel<kHeadDim>, kSharedBytes);
+  const cudaError_t error = cudaFuncSetAttribute(decode_attention_kernel<kHeadDim>,
+                                                 cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) {
     return error;
   }
@@ -65,22 +94,24 @@ cudaError_t launch(const DecodeKernelParams& kernel, int32_t batch, cudaStream_t
   return launch_overlapping(decode_attention_kernel<kHeadDim>, grid, kDecodeThreads, kSharedBytes, stream, kernel);
 }
 
-int64_t workspace_bytes(const DecodeAttentionParams& params, bool beside_selection) {
+}  // namespace
+
+size_t decode_attention_workspace(const DecodeAttentionParams& params) {
   DecodePlan plan{};
-  if (!has_valid_shape(params) || plan_for_device(params, beside_selection, plan) != cudaSuccess) {
+  if (!has_valid_shape(params) || plan_for_device(params, plan) != cudaSuccess) {
     return 0;
   }
   const int64_t row_bytes =
       static_cast<int64_t>(sizeof(float2)) + params.head_dim * static_cast<int64_t>(sizeof(float));
-  return static_cast<int64_t>(kDecodeCounterBytes) + count_pairs(params, plan) * plan.partial_rows() * row_bytes;
+  return kDecodeCounterBytes + static_cast<size_t>(count_pairs(params, plan) * plan.partial_rows() * row_bytes);
 }
 
-cudaError_t attend(const DecodeAttentionParams& params, int32_t* row_flags, cudaStream_t stream) {
+cudaError_t decode_attention(const DecodeAttentionParams& params, cudaStream_t stream) {
   if (!is_valid(params)) {
     return cudaErrorInvalidValue;
   }
   DecodeKernelParams kernel{};
-  if (const cudaError_t error = plan_for_device(params, row_flags != nullptr, kernel.plan); error != cudaSuccess) {
+  if (const cudaError_t error = plan_for_device(params, kernel.plan); error != cudaSuccess) {
     return error;
   }
   if (params.batch == 0 || (params.part == DecodePart::kSelected && count_selected_heads(params) == 0)) {
@@ -97,7 +128,6 @@ cudaError_t attend(const DecodeAttentionParams& params, int32_t* row_flags, cuda
   auto* workspace = static_cast<unsigned char*>(params.workspace);
   const int64_t partial_rows = count_pairs(params, kernel.plan) * kernel.plan.partial_rows();
   kernel.counters = reinterpret_cast<int32_t*>(workspace);
-  kernel.row_flags = row_flags;
   kernel.partials = reinterpret_cast<float*>(workspace + kDecodeCounterBytes);
   kernel.partial_sums = reinterpret_cast<float2*>(kernel.partials + partial_rows * params.head_dim);
   kernel.query_tokens = params.query_tokens;
@@ -116,28 +146,6 @@ cudaError_t attend(const DecodeAttentionParams& params, int32_t* row_flags, cuda
     rank = static_cast<int16_t>(rank + (params.head_modes[h] == HeadMode::kSelected ? 1 : 0));
   }
   return params.head_dim == 64 ? launch<64>(kernel, params.batch, stream) : launch<128>(kernel, params.batch, stream);
-}
-
-}  // namespace
-
-size_t decode_attention_workspace(const DecodeAttentionParams& params) {
-  return static_cast<size_t>(std::max(workspace_bytes(params, false), workspace_bytes(params, true)));
-}
-
-cudaError_t decode_attention(const DecodeAttentionParams& params, cudaStream_t stream) {
-  return attend(params, nullptr, stream);
-}
-
-cudaError_t decode_attention_beside_selection(const DecodeAttentionParams& params, int32_t* row_flags,
-                                              cudaStream_t stream) {
-  return attend(params, row_flags, stream);
-}
-
-bool starts_at_once_beside_selection(const DecodeAttentionParams& params) {
-  DecodePlan plan{};
-  int32_t multiprocessors = 0;
-  return plan_for_device(params, true, plan) == cudaSuccess && count_multiprocessors(multiprocessors) == cudaSuccess &&
-         count_pairs(params, plan) * plan.units() <= multiprocessors;
 }
 
 }  // namespace retrosparse::kernels::sm90

@@ -5,7 +5,6 @@
 #include "sm90/decode_unit.cuh"
 #include "sm90/mma.cuh"
 #include "sm90/numeric.cuh"
-#include "sm90/weight_sum.cuh"
 #include "sm90/wgmma.cuh"
 
 namespace retrosparse::kernels::sm90 {
@@ -14,6 +13,12 @@ inline constexpr int kDecodeWarps = 4;
 inline constexpr int kDecodeThreads = 32 * kDecodeWarps;
 inline constexpr int kSliceKeys = 16;
 inline constexpr int kSliceStages = 3;
+
+/// Reference and sum of a set of weights 2^(exponent - reference).
+struct WeightSum {
+  float reference = -INFINITY;
+  float sum = 0;
+};
 
 template <int kHeadDim>
 struct alignas(16) DecodeSharedMemory {
@@ -60,8 +65,7 @@ class DecodeAttention {
   __device__ void run() {
     const int32_t slices = (unit_.range.end - unit_.range.begin + kSliceKeys - 1) / kSliceKeys;
     const int32_t own_slices = (slices - warp_ + kDecodeWarps - 1) / kDecodeWarps;
-    int64_t offsets[kSliceStages];  // looked up together: a table or a list may
-                                    // lie behind each
+    int64_t offsets[kSliceStages];  // looked up together: a table or a list may lie behind each
 #pragma unroll
     for (int i = 0; i < kSliceStages; ++i) {
       offsets[i] = slice_offset(i);
@@ -105,8 +109,7 @@ class DecodeAttention {
     } else if (unit_.kind == DecodeUnit::Kind::kFar) {
       key = resident_.sinks + index;
     } else {
-      key = min(max(selected_[index], 0),
-                key_count_ - 1);  // whatever was selected, reads stay inside
+      key = min(max(selected_[index], 0), key_count_ - 1);  // whatever was selected, reads stay inside
     }
     if (pages_ == nullptr) {
       return key * params_.cache.token_stride;

@@ -15,12 +15,15 @@ class PairCounters {
   __device__ void arrive() {
     __syncthreads();
     if (threadIdx.x == 0) {
-      add_released(arrived_, 1);
+      asm volatile("red.release.gpu.global.add.s32 [%0], 1;" ::"l"(arrived_) : "memory");
     }
   }
   __device__ void wait_for(int32_t units) {
     if (threadIdx.x == 0) {
-      wait_until_reached(arrived_, units);
+      int32_t arrived = 0;
+      do {
+        asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(arrived) : "l"(arrived_) : "memory");
+      } while (arrived < units);
     }
     __syncthreads();
   }
@@ -163,9 +166,6 @@ class DecodeMerge {
       write(index, is_selected, previous, previous_value);
     }
     __syncthreads();  // shared memory is free for the next row
-    if (params_.row_flags != nullptr && is_selected && threadIdx.x == 0) {
-      store_released(params_.row_flags + map_.selected_list(row), 1);
-    }
   }
 
   /// Sums up the warps and what kResident left, and writes one column of a row.
@@ -186,6 +186,29 @@ class DecodeMerge {
     if (threadIdx.x == 0 && params_.lse != nullptr) {
       params_.lse[index] = (total.reference + log2f(total.sum)) * kLn2;
     }
+  }
+
+  /// 2^(reference - larger), also for the reference of an empty set.
+  __device__ static float factor_of(float reference, float larger) {
+    return reference == -INFINITY ? 0.0f : exp2_approximate(reference - larger);
+  }
+
+  /// Adds a partial result (weights and weighted values) to another.
+  template <class Values>
+  __device__ static void add(WeightSum& total, Values& values, const WeightSum& share, const Values& share_values) {
+    const float reference = fmaxf(total.reference, share.reference);
+    const float keep = factor_of(total.reference, reference);
+    const float take = factor_of(share.reference, reference);
+    total.reference = reference;
+    total.sum = keep * total.sum + take * share.sum;
+    values = combine(keep, values, take, share_values);
+  }
+  __device__ static float combine(float a, float x, float b, float y) {
+    return a * x + b * y;
+  }
+  __device__ static float4 combine(float a, const float4& x, float b, const float4& y) {
+    return make_float4(combine(a, x.x, b, y.x), combine(a, x.y, b, y.y), combine(a, x.z, b, y.z),
+                       combine(a, x.w, b, y.w));
   }
 
   static constexpr float kLog2E = 1.44269504f;

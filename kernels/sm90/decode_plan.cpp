@@ -38,7 +38,7 @@ int64_t divide_up(int64_t a, int64_t b) {
 
 }  // namespace
 
-DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t slots) {
+DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multiprocessors) {
   DecodePlan plan{};
   plan.heads_per_group = params.num_heads / params.num_key_value_heads;
   plan.row_tiles = static_cast<int32_t>(divide_up(int64_t{plan.heads_per_group} * params.query_tokens, kDecodeRows));
@@ -54,9 +54,10 @@ DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t slots) 
                                : 0;
   const int64_t tiles = int64_t{params.num_key_value_heads} * plan.row_tiles;
 
-  // The unit size with the least estimated time: waves of `slots` blocks, each as long as its keys plus what starting
-  // and merging a unit costs, in keys.
+  // The unit size with the least estimated time: waves of two blocks per multiprocessor, each as long as its keys plus
+  // what starting and merging a unit costs, in keys.
   constexpr int64_t kUnitOverhead = 128;
+  const int64_t slots = 2 * int64_t{multiprocessors};
   const auto splits = [](int64_t keys, int64_t size) {
     return keys > 0 ? std::min<int64_t>(divide_up(keys, size), kDecodeMaxSplits) : 0;
   };

@@ -42,8 +42,7 @@ struct DecodePlan {
   }
 };
 
-/// `slots`: how many blocks run at once.
-DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t slots);
+DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multiprocessors);
 
 /// A run of indices [begin, end).
 struct IndexRange {

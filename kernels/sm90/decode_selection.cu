@@ -1,118 +1,269 @@
 // Launches of decode selection.
+#include <algorithm>
+
 #include "sm90/launch.h"
 #include "sm90/selection_candidates.cuh"
 #include "sm90/selection_pick.cuh"
-#include "sm90/selection_plan.h"
 #include "sm90/selection_scores.cuh"
-#include "sm90/sparse_decode_parts.h"
 
 namespace retrosparse::kernels::sm90 {
 namespace {
 
-template <int kRows, bool kPaged>
+template <int kRows>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     selection_scores_kernel(const __grid_constant__ SelectionKernelParams params, int32_t row_chunks) {
-  extern __shared__ __align__(16) unsigned char shared_bytes[];
-  // In this order: what overlaps this launch may rely on all before it.
-  wait_for_previous_launch();
   allow_next_launch();
-  SelectionScores<kRows, kPaged>(params, *reinterpret_cast<ScoreSharedMemory<kRows>*>(shared_bytes))
-      .run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
+  if (!params.scores_overlap) {
+    wait_for_previous_launch();
+  }
+  SelectionScores<kRows>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
+  // Who waits for this launch relies on the one before it as well.
+  wait_for_previous_launch();
 }
 
-union SelectionSharedMemory {
-  CandidatesSharedMemory candidates;
-  PickSharedMemory pick;
-};
-
-/// kPicks: the last block of a row to list candidates also takes what the rule wants of them.
-template <bool kPicks>
 __global__ void __launch_bounds__(kPickThreads, 2)
     selection_candidates_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   allow_next_launch();
-  auto& shared = *reinterpret_cast<SelectionSharedMemory*>(shared_bytes);
-  if (SelectionCandidates(params, shared.candidates).run(!kPicks) && kPicks) {
-    const int32_t row = static_cast<int32_t>(blockIdx.x) / params.segments;
-    SelectionPick pick(params, shared.pick, row);
-    pick.read();
-    pick.prepare();
-    if (pick.find(true) > 0) {
-      int32_t* out = params.selected + static_cast<int64_t>(row) * params.max_selected;
-      pick.list([out](int32_t slot, int32_t position) { out[slot] = position; });
-    }
-  }
-  // Who waits for this launch relies on the one before it as well. One block is enough, and the others make room.
-  if (blockIdx.x == gridDim.x - 1) {
-    wait_for_previous_launch();
-  }
+  SelectionCandidates candidates(params, *reinterpret_cast<CandidatesSharedMemory*>(shared_bytes));
+  wait_for_previous_launch();
+  candidates.run();
 }
 
-template <int kRows, bool kPaged>
+__global__ void __launch_bounds__(kPickThreads, 2)
+    selection_pick_kernel(const __grid_constant__ SelectionKernelParams params) {
+  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  allow_next_launch();
+  SelectionPick pick(params, *reinterpret_cast<PickSharedMemory*>(shared_bytes));
+  wait_for_previous_launch();
+  pick.run();
+}
+
+constexpr int kMostRowsAtOnce = 8;
+
+/// How the scores of all rows are cut into blocks, and what they leave in the workspace.
+struct SelectionPlan {
+  int32_t groups;        ///< index groups
+  int32_t rows_at_once;  ///< 1, 2, 4 or 8
+  int32_t row_chunks;    ///< of a group's rows
+  int32_t blocks;        ///< along the keys
+  int32_t cluster;       ///< blocks that share a row in the second kernel
+  int32_t tiles;
+  int64_t rows;
+
+  size_t score_bytes() const { return static_cast<size_t>(rows) * tiles * kScoreTile * sizeof(float); }
+  size_t maxima_bytes() const { return (static_cast<size_t>(rows) * tiles * sizeof(uint32_t) + 15) / 16 * 16; }
+  size_t sum_bytes() const { return (static_cast<size_t>(rows) * blocks * sizeof(ScoreSum) + 15) / 16 * 16; }
+  size_t candidate_bytes() const { return static_cast<size_t>(rows) * kCandidates * sizeof(Candidate); }
+  size_t bytes() const {
+    return score_bytes() + maxima_bytes() + sum_bytes() + candidate_bytes() +
+           static_cast<size_t>(rows) * sizeof(CandidateSum);
+  }
+};
+
+bool has_valid_shape(const DecodeSelectionParams& params) {
+  const bool valid = params.batch >= 0 && params.batch <= 65535 && params.query_tokens >= 1 &&
+                     params.query_tokens <= 8 && params.num_heads > 0 && params.num_key_value_heads > 0 &&
+                     params.num_heads % params.num_key_value_heads == 0 && params.num_selected_heads >= 0 &&
+                     params.num_selected_heads <= std::min(params.num_heads, kSelectionMaxHeads) &&
+                     params.max_keys >= params.query_tokens && params.window >= 1 && params.sink_tokens >= 0 &&
+                     (params.num_selected_heads == 0 || (params.selected_heads != nullptr && params.rules != nullptr));
+  if (!valid) {
+    return false;
+  }
+  int32_t previous = -1;
+  for (int32_t r = 0; r < params.num_selected_heads; ++r) {
+    const SelectionRule& rule = params.rules[r];
+    const int32_t head = params.selected_heads[r];
+    if (head <= previous || head >= params.num_heads || rule.min_tokens < 0 || rule.max_tokens < rule.min_tokens ||
+        rule.max_tokens > std::min(params.max_selected, kMaxSelectedTokens) || !(rule.p >= 0 && rule.p <= 1)) {
+      return false;
+    }
+    previous = head;
+  }
+  return true;
+}
+
+bool has_nothing_to_do(const DecodeSelectionParams& params) {
+  return has_valid_shape(params) && (params.batch == 0 || params.num_selected_heads == 0);
+}
+
+/// The first selected head of each index group, and R at the end.
+int32_t find_groups(const DecodeSelectionParams& params, int16_t (&first_of_group)[kSelectionMaxHeads + 1]) {
+  const int32_t heads_per_group = params.num_heads / params.num_key_value_heads;
+  int32_t groups = 0;
+  for (int32_t r = 0; r < params.num_selected_heads; ++r) {
+    if (r == 0 || params.selected_heads[r] / heads_per_group != params.selected_heads[r - 1] / heads_per_group) {
+      first_of_group[groups++] = static_cast<int16_t>(r);
+    }
+  }
+  first_of_group[groups] = static_cast<int16_t>(params.num_selected_heads);
+  return groups;
+}
+
+cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) {
+  int device = 0;
+  int multiprocessors = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  }
+  if (error != cudaSuccess) {
+    return error;
+  }
+  int16_t first_of_group[kSelectionMaxHeads + 1];
+  plan.groups = find_groups(params, first_of_group);
+  int32_t most_heads = 1;
+  for (int32_t g = 0; g < plan.groups; ++g) {
+    most_heads = std::max(most_heads, first_of_group[g + 1] - first_of_group[g]);
+  }
+  const int32_t group_rows = most_heads * params.query_tokens;
+  plan.rows_at_once = 1;
+  while (plan.rows_at_once < std::min(group_rows, kMostRowsAtOnce)) {
+    plan.rows_at_once *= 2;
+  }
+  plan.row_chunks = (group_rows + plan.rows_at_once - 1) / plan.rows_at_once;
+  plan.tiles = (params.max_keys + kScoreTile - 1) / kScoreTile;
+  plan.rows = int64_t{params.batch} * params.query_tokens * params.num_selected_heads;
+  // Two blocks per multiprocessor in all, but none with less than a step for each warp.
+  const int64_t grid = std::max<int64_t>(1, int64_t{plan.groups} * plan.row_chunks * params.batch);
+  const int64_t most = (plan.tiles + 2 * kScoreWarps - 1) / (2 * kScoreWarps);
+  plan.blocks =
+      static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / grid, 1, std::min<int64_t>(most, kPickThreads)));
+  plan.cluster = 1;
+  while (plan.cluster < kMaxCandidateCluster && 2 * plan.cluster * plan.rows <= 2 * multiprocessors) {
+    plan.cluster *= 2;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, SelectionKernelParams& kernel) {
+  const IndexCache& cache = params.cache;
+  const auto is_aligned = [](const void* pointer) {
+    return pointer != nullptr && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  if (!has_valid_shape(params) || !is_aligned(cache.keys) || !is_aligned(params.workspace) ||
+      cache.sequence_stride % 8 != 0 || cache.group_stride % 8 != 0 || params.key_counts == nullptr ||
+      params.queries == nullptr ||
+      (cache.page_table != nullptr && (cache.page_size <= 0 || (cache.page_size & (cache.page_size - 1)) != 0))) {
+    return cudaErrorInvalidValue;
+  }
+  if (const cudaError_t error = make_plan(params, plan); error != cudaSuccess) {
+    return error;
+  }
+  kernel.queries = params.queries;
+  kernel.gates = params.gates;
+  kernel.lse_local = params.lse_local;
+  kernel.cache = cache;
+  kernel.key_counts = params.key_counts;
+  kernel.selected = params.selected;
+  kernel.selected_counts = params.selected_counts;
+  kernel.far_mass = params.far_mass;
+  auto* workspace = static_cast<unsigned char*>(params.workspace);
+  kernel.scores = reinterpret_cast<float*>(workspace);
+  workspace += plan.score_bytes();
+  kernel.tile_maxima = reinterpret_cast<uint32_t*>(workspace);
+  workspace += plan.maxima_bytes();
+  kernel.sums = reinterpret_cast<ScoreSum*>(workspace);
+  workspace += plan.sum_bytes();
+  kernel.candidates = reinterpret_cast<Candidate*>(workspace);
+  workspace += plan.candidate_bytes();
+  kernel.candidate_sums = reinterpret_cast<CandidateSum*>(workspace);
+  kernel.scores_overlap = params.scores_overlap_attention;
+  kernel.tiles = plan.tiles;
+  kernel.blocks = plan.blocks;
+  kernel.query_tokens = params.query_tokens;
+  kernel.num_heads = params.num_heads;
+  kernel.num_selected_heads = params.num_selected_heads;
+  kernel.max_selected = params.max_selected;
+  kernel.sink_tokens = params.sink_tokens;
+  kernel.window = params.window;
+  find_groups(params, kernel.first_of_group);
+  for (int32_t r = 0; r < params.num_selected_heads; ++r) {
+    kernel.heads[r] = static_cast<int16_t>(params.selected_heads[r]);
+    kernel.p[r] = params.rules[r].p;
+    kernel.min_tokens[r] = static_cast<int16_t>(params.rules[r].min_tokens);
+    kernel.max_tokens[r] = static_cast<int16_t>(params.rules[r].max_tokens);
+  }
+  return cudaSuccess;
+}
+
+template <int kRows>
 cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
                           cudaStream_t stream) {
-  constexpr int kSharedBytes = sizeof(ScoreSharedMemory<kRows>);
-  const cudaError_t error = allow_shared_memory(selection_scores_kernel<kRows, kPaged>, kSharedBytes);
   const dim3 grid(plan.blocks, plan.groups * plan.row_chunks, batch);
-  return error != cudaSuccess ? error
-                              : launch_overlapping(selection_scores_kernel<kRows, kPaged>, grid, kScoreThreads,
-                                                   kSharedBytes, stream, kernel, plan.row_chunks);
+  return launch_overlapping(selection_scores_kernel<kRows>, grid, kScoreThreads, 0, stream, kernel, plan.row_chunks);
 }
-template <bool kPaged>
 cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
                           cudaStream_t stream) {
   switch (plan.rows_at_once) {
     case 1:
-      return launch_scores<1, kPaged>(plan, kernel, batch, stream);
+      return launch_scores<1>(plan, kernel, batch, stream);
     case 2:
-      return launch_scores<2, kPaged>(plan, kernel, batch, stream);
+      return launch_scores<2>(plan, kernel, batch, stream);
     case 4:
-      return launch_scores<4, kPaged>(plan, kernel, batch, stream);
+      return launch_scores<4>(plan, kernel, batch, stream);
     default:
-      return launch_scores<8, kPaged>(plan, kernel, batch, stream);
+      return launch_scores<kMostRowsAtOnce>(plan, kernel, batch, stream);
   }
 }
-cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
-                          cudaStream_t stream) {
-  return kernel.cache.page_table == nullptr ? launch_scores<false>(plan, kernel, batch, stream)
-                                            : launch_scores<true>(plan, kernel, batch, stream);
-}
 
-template <bool kPicks>
-cudaError_t launch_candidates(const SelectionPlan& plan, const SelectionKernelParams& params, cudaStream_t stream) {
-  constexpr int kSharedBytes = kPicks ? sizeof(SelectionSharedMemory) : sizeof(CandidatesSharedMemory);
-  const cudaError_t error = allow_shared_memory(selection_candidates_kernel<kPicks>, kSharedBytes);
-  const dim3 grid(static_cast<unsigned>(plan.rows * plan.segments));
+/// A kernel of kPickThreads threads with `Shared` in dynamic shared memory, `cluster` blocks to a row.
+template <class Shared>
+cudaError_t launch_rows(void (*kernel)(SelectionKernelParams), const SelectionPlan& plan, int32_t cluster,
+                        const SelectionKernelParams& params, cudaStream_t stream) {
+  constexpr int kSharedBytes = sizeof(Shared);
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   return error != cudaSuccess ? error
-                              : launch_overlapping(selection_candidates_kernel<kPicks>, grid, kPickThreads,
-                                                   kSharedBytes, stream, params);
+                              : launch_overlapping_clusters(kernel, static_cast<unsigned>(cluster),
+                                                            dim3(static_cast<unsigned>(plan.rows * cluster)),
+                                                            kPickThreads, kSharedBytes, stream, params);
 }
 
 }  // namespace
 
-cudaError_t score_keys(const SelectionPlan& plan, const SelectionKernelParams& params, int32_t batch,
-                       cudaStream_t stream) {
-  return launch_scores(plan, params, batch, stream);
-}
-
-cudaError_t list_candidates(const SelectionPlan& plan, const SelectionKernelParams& params, cudaStream_t stream) {
-  return launch_candidates<false>(plan, params, stream);
-}
-
 size_t decode_selection_workspace(const DecodeSelectionParams& params) {
   SelectionPlan plan;
-  return make_selection_plan(params, plan) == cudaSuccess ? plan.bytes() : 0;
+  if (!has_valid_shape(params) || make_plan(params, plan) != cudaSuccess) {
+    return 0;
+  }
+  return plan.bytes();
 }
 
-cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream) {
+cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStream_t stream) {
   if (has_nothing_to_do(params)) {
     return cudaSuccess;
   }
   SelectionPlan plan;
   SelectionKernelParams kernel;
-  cudaError_t error = prepare_selection(params, plan, kernel);
-  error = error != cudaSuccess ? error : launch_scores(plan, kernel, params.batch, stream);
-  return error != cudaSuccess ? error : launch_candidates<true>(plan, kernel, stream);
+  if (const cudaError_t error = prepare(params, plan, kernel); error != cudaSuccess) {
+    return error;
+  }
+  const cudaError_t error = launch_scores(plan, kernel, params.batch, stream);
+  return error != cudaSuccess
+             ? error
+             : launch_rows<CandidatesSharedMemory>(selection_candidates_kernel, plan, plan.cluster, kernel, stream);
+}
+
+cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStream_t stream) {
+  if (has_nothing_to_do(params)) {
+    return cudaSuccess;
+  }
+  SelectionPlan plan;
+  SelectionKernelParams kernel;
+  if (params.gates == nullptr || params.lse_local == nullptr || params.selected == nullptr ||
+      params.selected_counts == nullptr) {
+    return cudaErrorInvalidValue;
+  }
+  if (const cudaError_t error = prepare(params, plan, kernel); error != cudaSuccess) {
+    return error;
+  }
+  return launch_rows<PickSharedMemory>(selection_pick_kernel, plan, 1, kernel, stream);
+}
+
+cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream) {
+  const cudaError_t error = decode_selection_scores(params, stream);
+  return error != cudaSuccess ? error : decode_selection_pick(params, stream);
 }
 
 }  // namespace retrosparse::kernels::sm90

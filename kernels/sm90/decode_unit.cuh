@@ -17,7 +17,6 @@ struct DecodeKernelParams {
   const int32_t* selected_counts;
   int32_t* counters;     ///< [pairs][2]: units that have left their results, rows' merges that are done
   float2* partial_sums;  ///< [pairs][partial_rows]: exponent reference and sum of weights
-  int32_t* row_flags;    ///< [batch, query_tokens, kSelected heads]: set when such a row is done; null: nobody waits
   float* partials;       ///< [pairs][partial_rows][head_dim]: weighted sums of values
   int32_t query_tokens, num_heads, num_key_value_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;

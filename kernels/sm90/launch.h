@@ -3,17 +3,6 @@
 
 namespace retrosparse::kernels::sm90 {
 
-/// Lets `kernel` have `bytes` of dynamic shared memory. The caches of a multiprocessor give way as far as they can, in
-/// all kernels alike: blocks of kernels that want another split do not run on a multiprocessor at the same time.
-template <class... Params>
-cudaError_t allow_shared_memory(void (*kernel)(Params...), size_t bytes) {
-  const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  return error != cudaSuccess ? error
-                              : cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                                     cudaSharedmemCarveoutMaxShared);
-}
-
 /// As launch_overlapping() below, in clusters of `cluster` blocks along x.
 template <class... Params, class... Arguments>
 cudaError_t launch_overlapping_clusters(void (*kernel)(Params...), unsigned cluster, dim3 grid, unsigned threads,

@@ -103,17 +103,6 @@ __device__ inline int32_t local_thread_index() {
   return index;
 }
 
-/// The opposite: the value as one that cannot be computed anew, so that it stays in a register.
-template <class T>
-__device__ inline T kept(T value) {
-  if constexpr (sizeof(T) == 8) {
-    asm volatile("" : "+l"(value));
-  } else {
-    asm volatile("" : "+r"(value));
-  }
-  return value;
-}
-
 /// Launches that overlap (programmatic dependent launch, see launch.h). wait: until the launches before this one are
 /// complete and their results visible; before the first access to global memory that they may have part in.
 /// allow: the next launch may start its blocks where there is room.
@@ -122,60 +111,6 @@ __device__ inline void wait_for_previous_launch() {
 }
 __device__ inline void allow_next_launch() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-
-/// Counters in global memory that blocks wait on. What a thread wrote before (or others, before a barrier of the block)
-/// is visible to a thread that acquires the counter afterwards (and to others, after a barrier).
-__device__ inline void add_released(int32_t* counter, int32_t value) {
-  asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
-}
-__device__ inline void store_released(int32_t* counter, int32_t value) {
-  asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
-}
-/// Acquires and releases; returns the value before.
-__device__ inline int32_t add_acquired_released(int32_t* counter, int32_t value) {
-  int32_t before;
-  asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(value) : "memory");
-  return before;
-}
-
-/// By one thread: until `counter` has reached `count`, which it then acquires. Polls at leisure and without acquiring,
-/// which would empty the cache that other blocks read through. What never comes ends the launch with an error instead
-/// of a hang.
-__device__ inline void wait_until_reached(const int32_t* counter, int32_t count) {
-  constexpr long long kMostClocks = 400'000'000;
-  const long long start = clock64();
-  while (true) {
-    int32_t value;
-    asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
-    if (value >= count) {
-      break;
-    }
-    if (clock64() - start > kMostClocks) {
-      __trap();
-    }
-    __nanosleep(32);
-  }
-  asm volatile("fence.acq_rel.gpu;" ::: "memory");
-}
-
-/// For what is read once: 16 bytes that take no place in L1 and are the first to leave L2. Nobody may write them during
-/// the launch.
-__device__ inline uint64_t evict_first_policy() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-__device__ inline uint4 load_once(const void* source, uint64_t policy) {
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(source), "l"(policy));
-  return value;
-}
-
-__device__ inline void prefetch_to_l2(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 /// 2^x by the special-function unit, relative error below 2^-22; 2^-inf is 0.

@@ -10,14 +10,6 @@ static_assert(kPickWarps <= 32, "a lane for each warp's value");
 inline constexpr int kDigitBits = 10;
 inline constexpr int kRadixDigits = 1 << kDigitBits;
 
-/// By the whole block: until `counter` has reached `count`, and what was written before that is visible.
-__device__ inline void wait_for_counter(const int32_t* counter, int32_t count) {
-  if (threadIdx.x == 0) {
-    wait_until_reached(counter, count);
-  }
-  __syncthreads();
-}
-
 /// Sums and maxima over the threads of a block. Every one of a kernel takes the next of two buffers, so that
 /// one barrier each is enough.
 class BlockScan {
@@ -121,44 +113,28 @@ __device__ inline uint32_t pivot(uint32_t lowest, uint32_t highest) {
   return max(lowest, highest > kFourPowers ? highest - kFourPowers : 0);
 }
 
-/// What a key is shifted by to leave its digit.
-__device__ inline int digit_shift(uint32_t highest, uint32_t pivot) {
-  return max(0, 32 - __clz(highest - pivot) - kDigitBits);
-}
-
-/// Counts the digits from `pivot` on of the elements in [range.x, range.y]. A barrier has to follow.
-template <class ForEach>
-__device__ void count_digits(RadixHistogram& histogram, const uint2& range, uint32_t pivot, const ForEach& for_each) {
-  const int shift = digit_shift(range.y, pivot);
-  for_each([&](uint32_t key, uint32_t weight) {
-    if (key >= range.x && key <= range.y) {
-      const uint32_t digit = key < pivot ? 0 : (key - pivot) >> shift;
-      atomicAdd(&histogram.counts[digit], 1u);
-      if (weight != 0) {
-        atomicAdd(&histogram.weights[digit], weight);
-      }
-    }
-  });
-}
-
 /// Of elements with keys in [range.x, range.y], which for_each(visit) shows by visit(key, weight), the last that
 /// the rule takes in falling order of their keys; it must take one, but not all unless `most` are there. Most of them
 /// are expected from `pivot` on. Stops at a run of keys with good_enough(result), at the latest at a single key.
-/// `counted`: count_digits() has been called with the same arguments.
 template <class ForEach, class GoodEnough>
 __device__ RadixResult radix_select(RadixHistogram& histogram, RadixResult& shared_result, BlockScan& scan,
                                     const TakeRule& rule, const uint2& range, uint32_t pivot, const ForEach& for_each,
-                                    const GoodEnough& good_enough, bool counted = false) {
+                                    const GoodEnough& good_enough) {
   RadixResult result = {range.x, range.y, 0, 0, 0, 0};
   while (true) {
-    const int shift = digit_shift(result.high, pivot);
+    const int shift = max(0, 32 - __clz(result.high - pivot) - kDigitBits);
     if (threadIdx.x == 0) {
       shared_result = {result.low, result.low, 0, 0, 0, 0};  // unless something is found
     }
-    if (!counted) {
-      count_digits(histogram, {result.low, result.high}, pivot, for_each);
-    }
-    counted = false;
+    for_each([&](uint32_t key, uint32_t weight) {
+      if (key >= result.low && key <= result.high) {
+        const uint32_t digit = key < pivot ? 0 : (key - pivot) >> shift;
+        atomicAdd(&histogram.counts[digit], 1u);
+        if (weight != 0) {
+          atomicAdd(&histogram.weights[digit], weight);
+        }
+      }
+    });
     __syncthreads();
     // Thread i owns the kEach digits from kRadixDigits - kEach (i + 1) on: the scan runs from the top.
     constexpr int kEach = kRadixDigits / kPickThreads;

@@ -7,7 +7,7 @@
 namespace retrosparse::kernels::sm90 {
 
 inline constexpr int kSelectionMaxHeads = 256;
-inline constexpr int kScoreTile = 32;  ///< keys that share a maximum
+inline constexpr int kScoreTile = 64;  ///< keys that share a maximum
 
 /// Reference and sum of a set of weights 2^(exponent - reference).
 struct ScoreSum {
@@ -20,16 +20,8 @@ struct Candidate {
   uint32_t key;
   int32_t position;
 };
-inline constexpr uint32_t kCandidates = 8192;  ///< of a row; where there are more, all keys are scored again
-inline constexpr int kMaxSegments = 16;        ///< runs of keys whose candidates are listed each by its own block
+inline constexpr uint32_t kCandidates = 8192;  ///< of a row; where there are more, the scores are read again
 
-/// Whether the scores of a row that may take up to `most` keys are written. Of a long row so few tiles hold candidates
-/// that they are scored again instead.
-__device__ inline bool keeps_scores(uint32_t far_count, uint32_t most) {
-  return far_count / kScoreTile < 16 * most;
-}
-
-/// What is listed of a segment.
 struct CandidateSum {
   uint32_t count;      ///< more than kCandidates: they are not listed
   uint32_t threshold;  ///< no key below is a candidate
@@ -46,15 +38,13 @@ struct SelectionKernelParams {
   int32_t* selected_counts;
   float* far_mass;
   // Rows are [batch, query_tokens, R].
-  float* scores;                 ///< [rows, tiles * kScoreTile]; -inf where a key is not far; see keeps_scores()
-  uint32_t* tile_maxima;         ///< [rows, tiles], as order_key
-  ScoreSum* sums;                ///< [rows, blocks]
-  int32_t* counters;             ///< [rows]: blocks that have left all of the above, then those that have read it
-  int32_t* listed;               ///< [rows]: set when all candidates are listed, for who waits for that only
-  int32_t* resident;             ///< [rows]: set when the attention to sinks and window is done, likewise
-  Candidate* candidates;         ///< [rows, segments, kCandidates], in rising order of positions
-  CandidateSum* candidate_sums;  ///< [rows, segments]
-  int32_t tiles, blocks, segments, max_keys;
+  float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
+  uint32_t* tile_maxima;  ///< [rows, tiles], as order_key
+  ScoreSum* sums;         ///< [rows, blocks]
+  Candidate* candidates;  ///< [rows, kCandidates], in rising order of positions
+  CandidateSum* candidate_sums;  ///< [rows]
+  bool scores_overlap;           ///< the launch before is none that the scores depend on
+  int32_t tiles, blocks;
   int32_t query_tokens, num_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;
   int16_t heads[kSelectionMaxHeads];               ///< of the model
@@ -71,7 +61,6 @@ struct SelectionKernelParams {
 /// What belongs to a row [batch, query_tokens, R].
 struct SelectionRow {
   int32_t index, sequence, token, head;
-  int32_t group = 0;  ///< index group
   float p;
   uint32_t least, most;
   int32_t far_end = 0;
@@ -86,9 +75,6 @@ struct SelectionRow {
     p = params.p[rank];
     least = params.min_tokens[rank];
     most = params.max_tokens[rank];
-    while (params.first_of_group[group + 1] <= rank) {
-      ++group;
-    }
   }
   __device__ void find_end(const SelectionKernelParams& params) { far_end = params.far_end(sequence, token); }
   __device__ uint32_t far_count(const SelectionKernelParams& params) const {
@@ -100,7 +86,7 @@ inline constexpr uint32_t kNoScore = 0x007fffffu;  ///< order_key(-inf)
 /// Unsigned keys in the order of the floats (no NaN; both zeros are equal).
 __device__ inline uint32_t order_key(float value) {
   const uint32_t bits = __float_as_uint(value + 0.0f);
-  return bits ^ (static_cast<uint32_t>(static_cast<int32_t>(bits) >> 31) | 0x80000000u);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 __device__ inline float from_order_key(uint32_t key) {
   return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);

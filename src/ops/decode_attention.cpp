@@ -5,7 +5,6 @@
 
 #include "ops/binding.h"
 #include "ops/decode_checks.h"
-#include "ops/decode_params.h"
 #include "ops/kernel_use.h"
 
 namespace retrosparse::ops {
@@ -15,41 +14,23 @@ using kernels::DecodePart;
 
 constexpr std::string_view kOperation = "decode_attention";
 
+#ifdef RETROSPARSE_WITH_CUDA
+/// Makes `buffer` hold `bytes`, of which the kernels want the first kDecodeCounterBytes zero at the start.
+void reserve(at::Tensor& buffer, size_t bytes, const at::Tensor& like) {
+  if (!buffer.defined() || buffer.device() != like.device() || buffer.numel() < static_cast<int64_t>(bytes)) {
+    buffer = at::zeros({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
+  }
+}
+#endif
+
 void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, const SelectedKeys* selected,
          DecodeOutput& output, [[maybe_unused]] DecodeWorkspace& workspace) {
-  AttentionCall call = attention_call(input, plan, part, selected, output);
-#ifdef RETROSPARSE_WITH_CUDA
-  if (call.q.is_cuda()) {
-    launch_on(call.q.device(), kOperation, [&](cudaStream_t stream) {
-      use_workspace(call, workspace);
-      return kernels::sm90::decode_attention(call.params, stream);
-    });
-    return;
-  }
-#endif
-  kernels::reference::decode_attention(call.params);
-}
-
-}  // namespace
-
-DecodeOutput empty_output(const DecodeInput& input, bool in_steps) {
-  if (!input.q.defined() || input.q.dim() != 4) {
-    reject(kOperation, "q", "[batch, query_tokens, num_heads, head_dim]", describe(input.q));
-  }
-  const auto float_options = input.q.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous);
-  return {at::empty(input.q.sizes(), input.q.options().memory_format(at::MemoryFormat::Contiguous)),
-          at::empty({input.q.size(0), input.q.size(1), input.q.size(2)}, float_options),
-          in_steps ? at::empty(input.q.sizes(), float_options) : at::Tensor()};
-}
-
-AttentionCall attention_call(const DecodeInput& input, const AttentionPlan& plan, DecodePart part,
-                             const SelectedKeys* selected, DecodeOutput& output) {
   check_decode(input, plan, kOperation);
   const auto selected_heads = static_cast<int64_t>(plan.selected_heads().size());
-  AttentionCall call;
-  kernels::DecodeAttentionParams& params = call.params;
-  call.q = input.q.contiguous();
-  const at::Tensor& q = call.q;
+  kernels::DecodeAttentionParams params;
+  const at::Tensor q = input.q.contiguous();
+  at::Tensor positions;
+  at::Tensor counts;
   if (selected_heads > 0 && part != DecodePart::kResident) {
     if (selected == nullptr || !selected->positions.defined() || selected->positions.dim() != 4) {
       reject(kOperation, "selected", "the keys of the kSelected heads",
@@ -59,11 +40,11 @@ AttentionCall attention_call(const DecodeInput& input, const AttentionPlan& plan
                    q.device(), kOperation, "selected.positions");
     require_tensor(selected->counts, at::kInt, {q.size(0), q.size(1), selected_heads}, q.device(), kOperation,
                    "selected.counts");
-    call.positions = selected->positions.contiguous();
-    call.counts = selected->counts.contiguous();
-    params.selected = call.positions.const_data_ptr<int32_t>();
-    params.selected_counts = call.counts.const_data_ptr<int32_t>();
-    params.max_selected = static_cast<int32_t>(call.positions.size(3));
+    positions = selected->positions.contiguous();
+    counts = selected->counts.contiguous();
+    params.selected = positions.const_data_ptr<int32_t>();
+    params.selected_counts = counts.const_data_ptr<int32_t>();
+    params.max_selected = static_cast<int32_t>(positions.size(3));
   }
   params.q = q.const_data_ptr();
   params.o = output.o.mutable_data_ptr();
@@ -92,23 +73,30 @@ AttentionCall attention_call(const DecodeInput& input, const AttentionPlan& plan
   params.head_modes = plan.head_modes.data();
   params.sink_tokens = plan.sink_tokens;
   params.window = plan.window;
-  return call;
-}
-
 #ifdef RETROSPARSE_WITH_CUDA
-void reserve(at::Tensor& buffer, int64_t bytes, int64_t zero_bytes, const at::Tensor& like) {
-  if (!buffer.defined() || buffer.device() != like.device() || buffer.numel() < bytes) {
-    buffer = at::empty({bytes}, like.options().dtype(at::kByte));
-    buffer.narrow(0, 0, zero_bytes).zero_();
+  if (q.is_cuda()) {
+    launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
+      reserve(workspace.attention, kernels::sm90::decode_attention_workspace(params), q);
+      params.workspace = workspace.attention.mutable_data_ptr();
+      return kernels::sm90::decode_attention(params, stream);
+    });
+    return;
   }
+#endif
+  kernels::reference::decode_attention(params);
 }
 
-void use_workspace(AttentionCall& call, DecodeWorkspace& workspace) {
-  const auto bytes = static_cast<int64_t>(kernels::sm90::decode_attention_workspace(call.params));
-  reserve(workspace.attention, bytes, kernels::kDecodeCounterBytes, call.q);
-  call.params.workspace = workspace.attention.mutable_data_ptr();
+DecodeOutput empty_output(const DecodeInput& input, bool in_steps) {
+  if (!input.q.defined() || input.q.dim() != 4) {
+    reject(kOperation, "q", "[batch, query_tokens, num_heads, head_dim]", describe(input.q));
+  }
+  const auto float_options = input.q.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous);
+  return {at::empty(input.q.sizes(), input.q.options().memory_format(at::MemoryFormat::Contiguous)),
+          at::empty({input.q.size(0), input.q.size(1), input.q.size(2)}, float_options),
+          in_steps ? at::empty(input.q.sizes(), float_options) : at::Tensor()};
 }
-#endif
+
+}  // namespace
 
 bool serves_decode(const at::Tensor& q) {
   return attention_kernels_serve(q, KernelUse::kAll);

@@ -5,7 +5,6 @@
 
 #include "ops/binding.h"
 #include "ops/decode_checks.h"
-#include "ops/decode_params.h"
 
 namespace retrosparse::ops {
 namespace {
@@ -48,33 +47,35 @@ void check_arguments(const DecodeSelectionInput& selection, const DecodeInput& i
   }
 }
 
-}  // namespace
+DecodeSelectionInput contiguous(const DecodeSelectionInput& any) {
+  DecodeSelectionInput selection = any;
+  selection.queries = any.queries.contiguous();
+  selection.gates = any.gates.contiguous();
+  return selection;
+}
 
-SelectionCall selection_call(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
-                             const at::Tensor& lse_local) {
-  check_decode(input, plan, kOperation);
+/// Of checked, contiguous arguments. `beside_attention`: the launch before on the stream is that of decode_resident(),
+/// and nothing that the scores are made of has been touched since.
+SelectedKeys select(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
+                    const at::Tensor& lse_local, bool beside_attention, [[maybe_unused]] DecodeWorkspace& workspace) {
+  const std::vector<int32_t> heads = plan.selected_heads();
   const at::Tensor& q = input.q;
-  SelectionCall call;
-  call.heads = plan.selected_heads();
-  check_arguments(selection, input, call.heads);
-  call.rules = selection.rules;
-  call.queries = selection.queries.contiguous();
-  call.gates = selection.gates.contiguous();
-  const auto selected = static_cast<int64_t>(call.heads.size());
+  const auto selected = static_cast<int64_t>(heads.size());
   int32_t most = 0;
-  for (const kernels::SelectionRule& rule : call.rules) {
+  for (const kernels::SelectionRule& rule : selection.rules) {
     most = std::max(most, rule.max_tokens);
   }
   const at::TensorOptions ints = q.options().dtype(at::kInt);
-  call.selected = {at::empty({q.size(0), q.size(1), selected, most}, ints),
-                   at::empty({q.size(0), q.size(1), selected}, ints),
-                   at::empty({q.size(0), q.size(1), selected}, q.options().dtype(at::kFloat))};
-  kernels::DecodeSelectionParams& params = call.params;
-  require_tensor(lse_local, at::kFloat, {q.size(0), q.size(1), q.size(2)}, q.device(), kOperation, "lse_local");
-  call.lse_local = lse_local.contiguous();
-  params.lse_local = call.lse_local.const_data_ptr<float>();
-  params.queries = call.queries.const_data_ptr<float>();
-  params.gates = call.gates.const_data_ptr<float>();
+  SelectedKeys result = {at::empty({q.size(0), q.size(1), selected, most}, ints),
+                         at::empty({q.size(0), q.size(1), selected}, ints),
+                         at::empty({q.size(0), q.size(1), selected}, q.options().dtype(at::kFloat))};
+  if (result.counts.numel() == 0) {
+    return result;
+  }
+  kernels::DecodeSelectionParams params;
+  params.queries = selection.queries.const_data_ptr<float>();
+  params.gates = selection.gates.const_data_ptr<float>();
+  params.lse_local = lse_local.const_data_ptr<float>();
   params.cache.keys = selection.keys.const_data_ptr();
   params.cache.sequence_stride = selection.keys.stride(0);
   params.cache.group_stride = selection.keys.stride(1);
@@ -84,48 +85,63 @@ SelectionCall selection_call(const DecodeSelectionInput& selection, const Decode
     params.cache.page_size = static_cast<int32_t>(input.k.size(1));
   }
   params.key_counts = input.key_counts.const_data_ptr<int32_t>();
-  params.selected = call.selected.positions.mutable_data_ptr<int32_t>();
-  params.selected_counts = call.selected.counts.mutable_data_ptr<int32_t>();
-  params.far_mass = call.selected.far_mass.mutable_data_ptr<float>();
+  params.selected = result.positions.mutable_data_ptr<int32_t>();
+  params.selected_counts = result.counts.mutable_data_ptr<int32_t>();
+  params.far_mass = result.far_mass.mutable_data_ptr<float>();
   params.batch = static_cast<int32_t>(q.size(0));
   params.query_tokens = static_cast<int32_t>(q.size(1));
   params.num_heads = static_cast<int32_t>(q.size(2));
   params.num_key_value_heads = static_cast<int32_t>(input.k.size(2));
   params.num_selected_heads = static_cast<int32_t>(selected);
-  params.selected_heads = call.heads.data();
-  params.rules = call.rules.data();
+  params.selected_heads = heads.data();
+  params.rules = selection.rules.data();
   params.max_selected = most;
   params.max_keys = static_cast<int32_t>(input.max_keys);
   params.sink_tokens = plan.sink_tokens;
   params.window = plan.window;
-  return call;
+  params.scores_overlap_attention = beside_attention;
+#ifdef RETROSPARSE_WITH_CUDA
+  if (q.is_cuda()) {
+    launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
+      const auto bytes = static_cast<int64_t>(kernels::sm90::decode_selection_workspace(params));
+      if (!workspace.selection.defined() || workspace.selection.device() != q.device() ||
+          workspace.selection.numel() < bytes) {
+        workspace.selection = at::empty({bytes}, q.options().dtype(at::kByte));
+      }
+      params.workspace = workspace.selection.mutable_data_ptr();
+      return kernels::sm90::decode_selection(params, stream);
+    });
+    return result;
+  }
+#endif
+  kernels::reference::decode_selection(params);
+  return result;
 }
 
-#ifdef RETROSPARSE_WITH_CUDA
-void use_workspace(SelectionCall& call, DecodeWorkspace& workspace) {
-  const auto bytes = static_cast<int64_t>(kernels::sm90::decode_selection_workspace(call.params));
-  reserve(workspace.selection, bytes, kernels::kSelectionCounterBytes, call.queries);
-  call.params.workspace = workspace.selection.mutable_data_ptr();
-}
-#endif
+}  // namespace
 
 SelectedKeys decode_selection(const DecodeSelectionInput& selection, const DecodeInput& input,
                               const AttentionPlan& plan, const at::Tensor& lse_local, DecodeWorkspace& workspace) {
-  SelectionCall call = selection_call(selection, input, plan, lse_local);
-  if (call.selected.counts.numel() == 0) {
-    return call.selected;
-  }
-#ifdef RETROSPARSE_WITH_CUDA
-  if (input.q.is_cuda()) {
-    launch_on(input.q.device(), kOperation, [&](cudaStream_t stream) {
-      use_workspace(call, workspace);
-      return kernels::sm90::decode_selection(call.params, stream);
-    });
-    return call.selected;
-  }
-#endif
-  kernels::reference::decode_selection(call.params);
-  return call.selected;
+  check_decode(input, plan, kOperation);
+  check_arguments(selection, input, plan.selected_heads());
+  const at::Tensor& q = input.q;
+  require_tensor(lse_local, at::kFloat, {q.size(0), q.size(1), q.size(2)}, q.device(), kOperation, "lse_local");
+  return select(contiguous(selection), input, plan, lse_local.contiguous(), false, workspace);
+}
+
+SparseDecodeOutput sparse_decode(const DecodeInput& any_input, const DecodeSelectionInput& any_selection,
+                                 const AttentionPlan& plan, DecodeWorkspace& workspace) {
+  check_decode(any_input, plan, kOperation);
+  check_arguments(any_selection, any_input, plan.selected_heads());
+  // All copies come first: from the attention on nothing is launched but the kernels of the step.
+  const DecodeSelectionInput selection = contiguous(any_selection);
+  DecodeInput input = any_input;
+  input.q = any_input.q.contiguous();
+  SparseDecodeOutput result;
+  result.attention = decode_resident(input, plan, workspace);
+  result.selected = select(selection, input, plan, result.attention.lse, true, workspace);
+  decode_selected(input, plan, result.selected, result.attention, workspace);
+  return result;
 }
 
 }  // namespace retrosparse::ops

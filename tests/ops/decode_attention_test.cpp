@@ -1,7 +1,5 @@
 #include "ops/decode_attention.h"
 
-#include <array>
-
 #include "ops/masked_attention.h"
 #include "ops/ops_testing.h"
 
@@ -84,7 +82,7 @@ TEST(DecodeAttention, StepsAgreeWithTheFormulaAndWithOneCall) {
       const DecodeOutput whole = decode_attention(problem.input, kPlan, &selected, workspace);
       const SparseDecodeOutput step = sparse_decode(problem.input, problem.selection, kPlan, workspace);
       EXPECT_TRUE(step.selected.counts.equal(selected.counts));
-      EXPECT_TRUE(step.selected.far_mass.equal(selected.far_mass));
+      EXPECT_TRUE(step.attention.o.equal(output.o)) << "the step is not what its parts are";
       EXPECT_GT(selected.counts[0].sum().item<int64_t>(), 0);
       EXPECT_EQ(selected.counts[1].sum().item<int64_t>(), 0);
       EXPECT_TRUE((selected.far_mass[1] == 0).all().item<bool>());
@@ -98,57 +96,6 @@ TEST(DecodeAttention, StepsAgreeWithTheFormulaAndWithOneCall) {
           EXPECT_LE(norm_error(found->o[b], expected.o), kBfloat16Error);
           EXPECT_LE(norm_error(found->lse[b].transpose(0, 1), expected.lse), 1e-4);
         }
-      }
-    }
-  }
-}
-
-/// Keys enough that every kernel of the step has many blocks, lengths that leave some of them nothing; few
-/// sequences and many, for the two orders of the step's launches.
-TEST(DecodeAttention, LongStepsAgreeWithTheirPartsAndRerunsWithEachOther) {
-  for (const at::Device& device : devices()) {
-    if (!device.is_cuda()) {
-      continue;
-    }
-    for (const auto& [head_dim, batch, longest] :
-         {std::array<int64_t, 3>{64, 3, 100'000}, {128, 3, 100'000}, {128, 40, 9000}}) {
-      SCOPED_TRACE(::testing::Message() << "head_dim " << head_dim << ", batch " << batch);
-      at::manual_seed(12);
-      const auto bfloat16 = [&](at::IntArrayRef sizes) {
-        return at::randn(sizes, at::TensorOptions().device(device).dtype(at::kBFloat16));
-      };
-      Problem problem(device);
-      problem.input.q = bfloat16({batch, kQueryTokens, 4, head_dim});
-      problem.input.k = bfloat16({batch, longest, 2, head_dim});
-      problem.input.v = bfloat16({batch, longest, 2, head_dim});
-      problem.input.key_counts = at::full({batch}, longest, problem.input.q.options().dtype(at::kInt));
-      problem.input.key_counts[1].fill_(longest * 2 / 5 + 1);
-      problem.input.key_counts[2].fill_(kQueryTokens);
-      problem.input.max_keys = longest;
-      problem.selection.queries = at::randn({batch, kQueryTokens, 2, 16}).to(device);
-      problem.selection.gates = at::randn({batch, kQueryTokens, 2}).to(device);
-      problem.selection.keys = bfloat16({batch, 2, longest, 16});
-      problem.selection.rules = {{0.9f, 64, 1024}, {0.99f, 0, 4000}};
-      DecodeWorkspace workspace;
-      DecodeOutput output = decode_resident(problem.input, kPlan, workspace);
-      const SelectedKeys selected = decode_selection(problem.selection, problem.input, kPlan, output.lse, workspace);
-      decode_selected(problem.input, kPlan, selected, output, workspace);
-      at::Tensor first;
-      for (int run = 0; run < 20; ++run) {
-        const SparseDecodeOutput step = sparse_decode(problem.input, problem.selection, kPlan, workspace);
-        ASSERT_TRUE(step.selected.counts.equal(selected.counts));
-        for (int64_t b = 0; b < 3; ++b) {
-          for (int64_t r = 0; r < 2; ++r) {
-            const int64_t count = selected.counts[b][1][r].item<int64_t>();
-            ASSERT_TRUE(step.selected.positions[b][1][r]
-                            .narrow(0, 0, count)
-                            .equal(selected.positions[b][1][r].narrow(0, 0, count)));
-          }
-        }
-        EXPECT_LE(norm_error(step.attention.o, output.o.cpu()), kBfloat16Error);
-        EXPECT_LE(norm_error(step.attention.lse, output.lse.cpu()), 1e-5);
-        first = run == 0 ? step.attention.o : first;
-        ASSERT_TRUE(step.attention.o.equal(first)) << "rerun " << run;
       }
     }
   }
