@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <random>
 #include <system_error>
@@ -287,10 +288,13 @@ void remove_leftovers(const fs::path& target) {
     }
   }
   std::error_code ignored;
-  if (old.size() == 1 && !fs::exists(target, ignored)) {  // killed between the two steps of replace_in_two_steps
-    fs::rename(old.front(), target, ignored);
+  if (!old.empty() && !fs::exists(target, ignored)) {  // killed between the two steps of replace_in_two_steps
+    std::ranges::sort(old, {}, [&](const fs::path& path) { return fs::last_write_time(path, ignored); });
+    fs::rename(old.back(), target, ignored);
   }
-  leftovers.insert(leftovers.end(), old.begin(), old.end());
+  if (fs::exists(target, ignored)) {  // else they are all that is left of it
+    leftovers.insert(leftovers.end(), old.begin(), old.end());
+  }
   for (const fs::path& path : leftovers) {
     fs::remove_all(path, ignored);
   }

@@ -39,7 +39,7 @@ json plain_scalar(const std::string& text) {
     return false;
   }
   // std::from_chars knows no plus sign.
-  const bool has_plus = text.size() > 1 && text[0] == '+' && (text[1] == '.' || std::isdigit(text[1]) != 0);
+  const bool has_plus = text.size() > 1 && text[0] == '+' && (text[1] == '.' || (text[1] >= '0' && text[1] <= '9'));
   const std::string_view digits = std::string_view(text).substr(has_plus ? 1 : 0);
   if (const auto integer = whole_number<int64_t>(digits)) {
     return *integer;

@@ -150,12 +150,12 @@ void run_generate(const GenerateArguments& arguments) {
     return true;
   };
   const Model model = Model::load(arguments.model, device, arguments.device.resolve_dtype(device));
-  WatchedAttention watched(attention.get(), config.num_hidden_layers, prompt_length, arguments.prefill_chunk);
-  options.attention = &watched;
-
   Generation outcome;
   outcome.prompt_tokens = prompt_length;
   outcome.prefilled_tokens = arguments.decode_from.value_or(prompt_length);
+  WatchedAttention watched(attention.get(), config.num_hidden_layers, outcome.prefilled_tokens,
+                           arguments.prefill_chunk);
+  options.attention = &watched;
   outcome.ids = generate(model, prompt, options, &outcome.times);
   outcome.stopped = static_cast<int64_t>(outcome.ids.size()) < arguments.max_new_tokens;
   outcome.selection = attention.counts();

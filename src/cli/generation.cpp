@@ -76,6 +76,7 @@ double Generation::available() const {
 
 nlohmann::ordered_json Generation::json() const {
   nlohmann::ordered_json json = {{"prompt_tokens", prompt_tokens},
+                                 {"prefilled_tokens", prefilled_tokens},
                                  {"ids", ids},
                                  {"text", text},
                                  {"stopped_by", stopped ? "end of sequence" : "length"},

@@ -17,6 +17,7 @@
 #include "convert/preflight.h"
 #include "convert/set_aside.h"
 #include "convert/stage_record.h"
+#include "export/exported_files.h"
 #include "model/peak_memory.h"
 
 namespace retrosparse {
@@ -30,21 +31,24 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   const bool is_main = workspace.group().is_main();
   StageRecord record;
   record.inputs = inputs_of(stage, workspace, manifest);
-  bool starts_anew = false;
+  bool starts_anew = false, goes_on = false, done = false;
   const auto before = manifest.find(stage.name);
   if (before) {
     const std::vector<std::string> changes = differences(before->inputs, record.inputs);
-    const bool done = before->state == StageRecord::State::kDone;
+    done = before->state == StageRecord::State::kDone;
     if (changes.empty() && done && !damaged_output(*before, out)) {
       log_info("{}: done before, in {}", stage.name, format_duration(before->seconds));
       return {stage.name, before->seconds, true};
+    }
+    if (!changes.empty() && done && stage.keeps_state && !workspace.options().rerun) {
+      throw would_begin_anew({stage.name}, changes, out);  // for what was not known before its predecessors ran again
     }
     if (!changes.empty()) {
       log_info("{}: runs again, since {}", stage.name, fmt::join(changes, "; "));
     } else if (done) {
       log_info("{}: runs again, since its files changed or are gone", stage.name);
     }
-    const bool goes_on = changes.empty() && stage.keeps_state;
+    goes_on = changes.empty() && stage.keeps_state;
     const bool is_damaged = changes.empty() && done;
     starts_anew = !goes_on && (!stage.swaps_folder || is_damaged);
     if (goes_on) {
@@ -53,6 +57,12 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   }
   if (std::ranges::count(stage.settings, "data") > 0) {
     workspace.check_data();
+  }
+  if (stage.swaps_folder) {
+    refuse_files_of_others(out / stage.folder);
+    for (const std::string& output : stage.optional_outputs) {
+      refuse_files_of_others(out / output);
+    }
   }
   workspace.group().barrier();  // all have looked at the old files
   if (is_main) {
@@ -75,7 +85,7 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
   } catch (const Interrupted&) {
     record.seconds += seconds();
     if (is_main) {
-      manifest.put(stage.name, record);
+      manifest.put(stage.name, done && goes_on ? *before : record);  // finished training stays finished
       put_back(stage, out, manifest);
     }
     log_info("{}: stopped; the same command goes on {}", stage.name,
@@ -83,6 +93,9 @@ StageOutcome run_stage(const Stage& stage, Workspace& workspace, Manifest& manif
     throw;
   } catch (...) {
     if (is_main) {
+      if (done && goes_on) {
+        manifest.put(stage.name, *before);
+      }
       put_back(stage, out, manifest);
     }
     throw;

@@ -145,11 +145,16 @@ void check_training_is_kept(const Workspace& workspace, const std::vector<const 
     }
   }
   if (!lost.empty()) {
-    throw Error(fmt::format("made with other settings: {} would begin anew", fmt::join(lost, " and ")))
-        .file(workspace.options().out.string())
-        .found(fmt::format("{}", fmt::join(reasons, "; ")))
-        .hint("--rerun lets it; another --out keeps both");
+    throw would_begin_anew(lost, reasons, workspace.options().out);
   }
+}
+
+Error would_begin_anew(const std::vector<std::string>& stages, const std::vector<std::string>& changes,
+                       const fs::path& out) {
+  return Error(fmt::format("made with other settings: {} would begin anew", fmt::join(stages, " and ")))
+      .file(out.string())
+      .found(fmt::format("{}", fmt::join(changes, "; ")))
+      .hint("--rerun lets it; another --out keeps both");
 }
 
 void warn_of_warmup(const Recipe& recipe) {

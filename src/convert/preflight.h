@@ -1,7 +1,9 @@
 #pragma once
 #include <filesystem>
+#include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "convert/manifest.h"
 #include "convert/stage.h"
 #include "convert/workspace.h"
@@ -26,6 +28,10 @@ void check_predecessors(const Stage& stage, const Workspace& workspace, const Ma
 /// Finished training of these stages is not thrown away for a setting that another recipe happens to have: only where
 /// the user says so.
 void check_training_is_kept(const Workspace& workspace, const std::vector<const Stage*>& stages);
+
+/// What is thrown then: `changes` since these stages ran.
+Error would_begin_anew(const std::vector<std::string>& stages, const std::vector<std::string>& changes,
+                       const std::filesystem::path& out);
 
 /// A warning where a training ends before its warm-up does.
 void warn_of_warmup(const Recipe& recipe);

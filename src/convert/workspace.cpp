@@ -186,8 +186,8 @@ void Workspace::check_data() {
         suite.sample(name, length, 0);
       }
     } catch (Error& error) {
-      error.file(fmt::format("{}, on {}", key,
-                             split == Split::kTraining ? "the text to train on" : "half of the text that is held out"));
+      error.key(key).hint(split == Split::kTraining ? "it is made of the text to train on"
+                                                    : "it is made of half of the text that is held out");
       throw;
     }
   };

@@ -50,8 +50,9 @@ DistillationRows distillation_rows(const Sample& sample, LocalWindow local, Rows
 namespace {
 
 // Of what the dense model said: a damaged file would teach something else.
-std::string digest_of(const at::Tensor& logits, const at::Tensor& ids) {
+std::string digest_of(int64_t document, const at::Tensor& logits, const at::Tensor& ids) {
   Hasher hasher;
+  hasher.update(std::to_string(document));
   for (const at::Tensor& tensor : {logits.contiguous(), ids.contiguous()}) {
     hasher.update(std::as_bytes(std::span(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())));
   }
@@ -82,7 +83,7 @@ void TeacherAnswers::ask(const Model& teacher, int64_t document, const Sample& s
   std::filesystem::create_directories(folder_);
   const at::Tensor logits_on_cpu = values.cpu(), ids_on_cpu = ids.cpu();
   write_safetensors(path_of(document), {{"logits", logits_on_cpu}, {"ids", ids_on_cpu}},
-                    {{"digest", digest_of(logits_on_cpu, ids_on_cpu)}});
+                    {{"digest", digest_of(document, logits_on_cpu, ids_on_cpu)}});
 }
 
 TeacherRows TeacherAnswers::read(int64_t document, size_t num_rows, at::Device device) const {
@@ -97,7 +98,7 @@ TeacherRows TeacherAnswers::read(int64_t document, size_t num_rows, at::Device d
     }
   }
   const auto digest = file.metadata().find("digest");
-  if (digest == file.metadata().end() || digest->second != digest_of(logits, ids)) {
+  if (digest == file.metadata().end() || digest->second != digest_of(document, logits, ids)) {
     throw Error("damaged: it is not what the dense model said")
         .file(path_of(document).string())
         .hint("remove this file, and the dense model is asked again");

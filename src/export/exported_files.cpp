@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <span>
+#include <string>
 
+#include "base/error.h"
 #include "export/load_converted.h"
 
 namespace retrosparse {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 // A name that ends in '*' stands for all that begin like it.
@@ -16,7 +21,6 @@ constexpr std::string_view kCopied[] = {"tokenizer*", "special_tokens_map.json",
 constexpr std::string_view kWritten[] = {"config.json",
                                          "README.md",
                                          "model.safetensors",
-                                         "model-*",
                                          "model.safetensors.index.json",
                                          "attention_retrosparse.py",
                                          "configuration_retrosparse.py",
@@ -31,14 +35,34 @@ bool is_among(std::string_view name, std::span<const std::string_view> patterns)
   });
 }
 
+// model-00001-of-00002.safetensors
+bool is_shard(std::string_view name) {
+  constexpr std::string_view kPattern = "model-00000-of-00000.safetensors";
+  return std::ranges::equal(name, kPattern, [](char found, char wanted) {
+    return wanted == '0' ? found >= '0' && found <= '9' : found == wanted;
+  });
+}
+
 }  // namespace
 
 bool is_copied(std::string_view name) {
   return is_among(name, kCopied);
 }
 
-bool is_exported(std::string_view name) {
-  return is_copied(name) || is_among(name, kWritten);
+bool is_exported(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  return entry.is_regular_file() && (is_copied(name) || is_among(name, kWritten) || is_shard(name));
+}
+
+void refuse_files_of_others(const fs::path& folder) {
+  if (!fs::is_directory(folder)) {
+    return;
+  }
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!is_exported(entry)) {
+      throw Error("will not be replaced: no export wrote this").file(entry.path().string()).hint("move it away");
+    }
+  }
 }
 
 }  // namespace retrosparse

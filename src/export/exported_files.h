@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <string_view>
 
 namespace retrosparse {
@@ -7,7 +8,10 @@ namespace retrosparse {
 /// attention is.
 bool is_copied(std::string_view name);
 
-/// Whether an export may have written a file of this name.
-bool is_exported(std::string_view name);
+/// Whether an export may have written this: a file of such a name.
+bool is_exported(const std::filesystem::directory_entry& entry);
+
+/// Throws Error, naming the first, where a folder that is to be replaced or removed holds what no export writes.
+void refuse_files_of_others(const std::filesystem::path& folder);
 
 }  // namespace retrosparse

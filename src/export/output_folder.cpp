@@ -50,13 +50,7 @@ AtomicFolder open_output_folder(const fs::path& out, const fs::path& source, boo
           .found("other files")
           .hint("choose another folder or remove it by hand");
     }
-    for (const fs::directory_entry& entry : fs::directory_iterator(target)) {
-      if (!is_exported(entry.path().filename().string())) {
-        throw Error("will not be replaced: no export wrote this")
-            .file((out / entry.path().filename()).string())
-            .hint("move it away");
-      }
-    }
+    refuse_files_of_others(target);
   }
   return AtomicFolder(target, replace);
 }

@@ -21,7 +21,10 @@ std::optional<KlTargetOutcome> kl_target_outcome(const Report& report) {
   }
   KlTargetOutcome outcome{
       .target = selection->kl_target, .calibrated = selection->chosen->kl, .validated = *sparse->kl_plan};
-  if (const auto& prefill = report.prefill; prefill && prefill->mode == "tiles" && prefill->kl_target) {
+  if (const auto& prefill = report.prefill; prefill && prefill->mode == "tiles") {
+    if (!prefill->kl_target) {
+      return std::nullopt;  // validation measures the loss of the tiles too, which nobody gave a target
+    }
     outcome.with_tiles = true;
     outcome.target += *prefill->kl_target;
     outcome.calibrated += prefill->chosen ? prefill->chosen->kl : 0;

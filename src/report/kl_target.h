@@ -19,7 +19,7 @@ struct KlTargetOutcome {
   bool is_far_off() const;
 };
 
-/// Nothing where there was no target, or where calibration or validation was not run.
+/// Nothing where there was no target, for the tiles of prompts either, or where calibration or validation was not run.
 std::optional<KlTargetOutcome> kl_target_outcome(const Report& report);
 
 /// For the console, in thousandths: "KL target x1000 3.00: missed (168.42)", and what calibration had found where that

@@ -96,6 +96,8 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
   }
   group.barrier();
   int64_t step = restore(optimizer, data);
+  const std::string metrics_so_far = kept_metrics(metrics_path, step);  // by all ranks, so that all stop at a bad one
+  group.barrier();
   const auto save = [&](int64_t next_step) {
     if (group.is_main()) {
       sync_to_disk(metrics_path);  // a state whose steps are not in the log would be refused
@@ -109,7 +111,7 @@ TrainingEnd TrainingLoop::run(AdamW& optimizer, DataStream& data, const dist::Pr
   };
   std::ofstream metrics;
   if (group.is_main()) {
-    cut_metrics(metrics_path, step);
+    write_atomically(metrics_path, metrics_so_far);
     metrics.open(metrics_path, std::ios::app);
   }
   Progress progress(name, steps, "steps");

@@ -18,15 +18,20 @@ namespace {
 constexpr char kTensors[] = "state.safetensors";
 constexpr char kProgress[] = "state.json";
 
+std::string digest_of(const nlohmann::json& json) {
+  return hash_text(json.dump());
+}
+
 }  // namespace
 
 void TrainingState::save(const std::filesystem::path& folder) const {
   AtomicFolder target(folder, /*replace=*/true);
   write_safetensors(target.staging() / kTensors, tensors);
-  const nlohmann::json json{{"next_step", next_step},
-                            {"settings", settings},
-                            {"data", data.to_json()},
-                            {"tensors", hash_file(target.staging() / kTensors)}};
+  nlohmann::json json{{"next_step", next_step},
+                      {"settings", settings},
+                      {"data", data.to_json()},
+                      {"tensors", hash_file(target.staging() / kTensors)}};
+  json["digest"] = digest_of(json);
   write_atomically(target.staging() / kProgress, json.dump(2) + "\n");
   target.commit();
 }
@@ -37,6 +42,11 @@ std::optional<TrainingState> TrainingState::load(const std::filesystem::path& fo
   }
   try {
     const JsonObject json = JsonObject::read(folder / kProgress);
+    nlohmann::json progress = nlohmann::json::parse(read_text(folder / kProgress));
+    progress.erase("digest");
+    if (digest_of(progress) != json.get<std::string>("digest")) {
+      throw Error("damaged: it is not what the training saved").file((folder / kProgress).string());
+    }
     TrainingState state;
     state.next_step = json.get<int64_t>("next_step");
     state.settings = json.get<std::string>("settings");
@@ -59,7 +69,7 @@ std::optional<TrainingState> TrainingState::load(const std::filesystem::path& fo
   }
 }
 
-void cut_metrics(const std::filesystem::path& path, int64_t next_step) {
+std::string kept_metrics(const std::filesystem::path& path, int64_t next_step) {
   std::ifstream in(path);
   std::string kept, line;
   for (int64_t step = 0; step < next_step; ++step) {
@@ -74,7 +84,7 @@ void cut_metrics(const std::filesystem::path& path, int64_t next_step) {
     }
     kept += line + "\n";
   }
-  write_atomically(path, kept);
+  return kept;
 }
 
 }  // namespace retrosparse

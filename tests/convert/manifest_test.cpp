@@ -43,9 +43,9 @@ TEST(Manifest, RefusesWhatItCannotRead) {
     EXPECT_TRUE(contains(error_of([&] { Manifest manifest(folder / ""); }), says));
   };
   refused("{", "manifest.json");
-  refused(R"({"version": 2, "stages": {}})", "version");
-  refused(R"({"version": 1, "stages": {"train": {"state": "dreaming"}}})", "stages.train.state");
-  refused(R"({"version": 1, "stages": {"train": {"state": "done"}}})", "stages.train");
+  refused(R"({"version": 3, "stages": {}})", "version");
+  refused(R"({"version": 2, "stages": {"train": {"state": "dreaming"}}})", "stages.train.state");
+  refused(R"({"version": 2, "stages": {"train": {"state": "done"}}})", "stages.train");
 }
 
 TEST(Differences, AreSaidInWords) {

@@ -200,17 +200,24 @@ def test_a_damaged_log_of_finished_training(out):
     log, index = out / "train" / "metrics.jsonl", (out / "train" / "indexer.safetensors").read_bytes()
     whole = log.read_text()
     log.write_text(whole.replace('"step":3', '"step":8'))
+    done = manifest(out)
     refused(convert(out, subcommand="train", code=1), "train/metrics.jsonl", "step 3 in line 4", "train/state")
+    assert manifest(out) == done
     shutil.rmtree(out / "train" / "state")
     assert convert(out, subcommand="train").returncode == 0
     assert (out / "train" / "indexer.safetensors").read_bytes() == index
 
 
 def test_files_of_others_in_an_export_are_not_replaced(tmp_path):
-    """Neither by `convert` nor by `export --overwrite`."""
+    """Neither where settings change, nor where an export is mended; in the adapter's folder as little."""
     out = tmp_path / "out"
     convert(out, "validate.speed_tokens=0")
+    (out / "adapter" / "model-notes").mkdir()
+    refused(convert(out, "validate.speed_tokens=0", "export.adapter=false", code=1), "model-notes", "move it away")
+    (out / "adapter" / "model-notes").rmdir()
     (out / "model" / "mine.txt").write_text("mine")
+    shutil.rmtree(out / "adapter")
+    refused(convert(out, "validate.speed_tokens=0", code=1), "mine.txt", "move it away")
     refused(convert(out, "validate.speed_tokens=0", "selection.tail_block=4", code=1), "mine.txt", "move it away")
     (out / "model" / "mine.txt").rename(tmp_path / "mine.txt")
     assert convert(out, "validate.speed_tokens=0", "selection.tail_block=4").returncode == 0

@@ -167,7 +167,7 @@ function selectionSection(report) {
       `, with a KL of ${decimal(chosen.kl)} at ${integer(chosen.far_tokens)} far tokens. `,
       selection.kl_target > 0 ? [targetState(selection.target_met, selection.kl_target), ". "] : null, onRows,
       outcome ? [` On validation's samples the KL is ${decimal(outcome.validated)}: `,
-        targetState(outcome.met, outcome.target), outcome.warning ? `, while ${outcome.warning}.` : "."] : null)
+        targetState(outcome.met, outcome.target), outcome.of ? ` ${outcome.of}` : null, outcome.warning ? `, while ${outcome.warning}.` : "."] : null)
     : html("p", {}, "Nothing was chosen. ", onRows),
   html("div", { class: "figures" }, selection.points.length > 0 ? selectionCurve(selection) : null,
     tokensByHead(selection))];

@@ -31,16 +31,16 @@ function card(title, value, ...remarks) {
  * tiles have a target of their own, and validation measures both losses together.
  */
 function klOutcome({ validation, selection, prefill }) {
-  const tiles = prefill?.mode === "tiles" && known(prefill.kl_target) ? prefill : null;
+  const tiles = prefill?.mode === "tiles" ? prefill : null;
   const ofTiles = tiles?.chosen?.kl ?? 0;
   const validated = validation?.variants.sparse?.kl_plan;
   const calibrated = known(selection?.chosen?.kl) ? selection.chosen.kl + ofTiles : undefined;
   const target = selection?.kl_target > 0 ? selection.kl_target + (tiles?.kl_target ?? 0) : 0;
-  if (!known(validated) || !known(calibrated) || !(target > 0)) {
+  if (!known(validated) || !known(calibrated) || !(target > 0) || (tiles && !known(tiles.kl_target))) {
     return null;
   }
   const apart = Math.max(validated, calibrated) > 2 * Math.min(validated, calibrated);
-  return { validated, target, met: validated <= target,
+  return { validated, target, met: validated <= target, of: tiles ? "of selection and tiles" : null,
     warning: apart ? `calibration measured ${decimal(calibrated)} on ${plural(selection.samples, "sample")}` : null };
 }
 
@@ -73,7 +73,7 @@ function klCards(report) {
     known(sparse.kl_dense) ? card("KL to the dense model", decimal(sparse.kl_dense), "nats a row: what deployment loses",
       papers("kl_dense")) : null,
     card("KL to dense retrieval", decimal(sparse.kl_plan), outcome ? targetState(outcome.met, outcome.target) : null,
-      outcome?.warning, papers("kl_plan")),
+      outcome?.of, outcome?.warning, papers("kl_plan")),
   ];
 }
 
