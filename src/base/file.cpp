@@ -273,7 +273,7 @@ void sync_to_disk(const fs::path& path) {
 }
 
 void remove_leftovers(const fs::path& target) {
-  std::error_code problem;
+  std::error_code problem, ignored;
   const std::string name = target.filename().string();
   std::vector<fs::path> old, leftovers;
   for (auto entry = fs::directory_iterator(folder_of(target), problem); !problem && entry != fs::directory_iterator();
@@ -281,13 +281,10 @@ void remove_leftovers(const fs::path& target) {
     const std::string other = entry->path().filename().string();
     const bool suffixed = other.size() == name.size() + 11 && other.starts_with(name);
     const std::string_view kind = suffixed ? std::string_view(other).substr(name.size(), 5) : "";
-    if (kind == ".tmp-") {
-      leftovers.push_back(entry->path());
-    } else if (kind == ".old-") {
-      old.push_back(entry->path());
+    if (kind == ".tmp-" || kind == ".old-") {
+      (kind == ".tmp-" ? leftovers : old).push_back(entry->path());
     }
   }
-  std::error_code ignored;
   if (!old.empty() && !fs::exists(target, ignored)) {  // killed between the two steps of replace_in_two_steps
     std::ranges::sort(old, {}, [&](const fs::path& path) { return fs::last_write_time(path, ignored); });
     fs::rename(old.back(), target, ignored);

@@ -25,8 +25,8 @@ struct TrainingState {
   static std::optional<TrainingState> load(const std::filesystem::path& folder);
 };
 
-/// Of a metrics.jsonl the line of each step before `next_step`: what a killed run wrote beyond its last state is written
-/// again. Throws Error where a line is missing or not that step's.
+/// Of a metrics.jsonl the line of each step before `next_step`: what a killed run wrote beyond its last state is
+/// written again. Throws Error where a line is missing or not that step's.
 std::string kept_metrics(const std::filesystem::path& path, int64_t next_step);
 
 }  // namespace retrosparse

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <thread>
 
@@ -227,6 +228,18 @@ TEST(AtomicFolder, WhatAKilledWriterMovedAsideIsPutBack) {
     fs::create_directories((folder / file).parent_path());
     put_file(folder / file, file);
   }
+  remove_leftovers(folder / "out");
+  EXPECT_EQ(folder.names(), (std::set<std::string>{"out"}));
+  EXPECT_EQ(read_text(folder / "out/x"), "out.old-def456/x");
+}
+
+TEST(AtomicFolder, OfSeveralThatWereMovedAsideTheLatestIsPutBack) {
+  const TempFolder folder;
+  for (const char* file : {"out.old-def456/x", "out.old-abc123/x"}) {
+    fs::create_directories((folder / file).parent_path());
+    put_file(folder / file, file);
+  }
+  fs::last_write_time(folder / "out.old-abc123", fs::file_time_type::clock::now() - std::chrono::hours(1));
   remove_leftovers(folder / "out");
   EXPECT_EQ(folder.names(), (std::set<std::string>{"out"}));
   EXPECT_EQ(read_text(folder / "out/x"), "out.old-def456/x");
