@@ -9,19 +9,16 @@
 namespace retrosparse::kernels::sm90 {
 namespace {
 
-__global__ void __launch_bounds__(kScoreThreads, kScoreBlocksPerMultiprocessor)
+template <int kRows>
+__global__ void __launch_bounds__(kScoreThreads, 2)
     selection_scores_kernel(const __grid_constant__ SelectionKernelParams params, int32_t row_chunks) {
   allow_next_launch();
   if (!params.scores_overlap) {
     wait_for_previous_launch();
   }
-  __shared__ ScoresSharedMemory shared;
-  SelectionScores(params, shared).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kScoreRows);
-  // Who waits for this launch relies on the one before it as well. One block that waits for it is enough; the others
-  // make room.
-  if (blockIdx.x == gridDim.x - 1 && blockIdx.y == gridDim.y - 1 && blockIdx.z == gridDim.z - 1) {
-    wait_for_previous_launch();
-  }
+  SelectionScores<kRows>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
+  // Who waits for this launch relies on the one before it as well.
+  wait_for_previous_launch();
 }
 
 __global__ void __launch_bounds__(kPickThreads, 2)
@@ -42,12 +39,15 @@ __global__ void __launch_bounds__(kPickThreads, 2)
   pick.run();
 }
 
+constexpr int kMostRowsAtOnce = 8;
+
 /// How the scores of all rows are cut into blocks, and what they leave in the workspace.
 struct SelectionPlan {
-  int32_t groups;      ///< index groups
-  int32_t row_chunks;  ///< of a group's rows
-  int32_t blocks;      ///< along the keys
-  int32_t cluster;     ///< blocks that share a row in the second kernel
+  int32_t groups;        ///< index groups
+  int32_t rows_at_once;  ///< 1, 2, 4 or 8
+  int32_t row_chunks;    ///< of a group's rows
+  int32_t blocks;        ///< along the keys
+  int32_t cluster;       ///< blocks that share a row in the second kernel
   int32_t tiles;
   int64_t rows;
 
@@ -117,14 +117,19 @@ cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) 
   for (int32_t g = 0; g < plan.groups; ++g) {
     most_heads = std::max(most_heads, first_of_group[g + 1] - first_of_group[g]);
   }
-  plan.row_chunks = (most_heads * params.query_tokens + kScoreRows - 1) / kScoreRows;
+  const int32_t group_rows = most_heads * params.query_tokens;
+  plan.rows_at_once = 1;
+  while (plan.rows_at_once < std::min(group_rows, kMostRowsAtOnce)) {
+    plan.rows_at_once *= 2;
+  }
+  plan.row_chunks = (group_rows + plan.rows_at_once - 1) / plan.rows_at_once;
   plan.tiles = (params.max_keys + kScoreTile - 1) / kScoreTile;
   plan.rows = int64_t{params.batch} * params.query_tokens * params.num_selected_heads;
-  // One wave of blocks, but none with less than a tile for each warp.
+  // Two blocks per multiprocessor in all, but none with less than a step for each warp.
   const int64_t grid = std::max<int64_t>(1, int64_t{plan.groups} * plan.row_chunks * params.batch);
-  const int64_t most = (plan.tiles + kScoreWarps - 1) / kScoreWarps;
-  plan.blocks = static_cast<int32_t>(std::clamp<int64_t>(kScoreBlocksPerMultiprocessor * multiprocessors / grid, 1,
-                                                         std::min<int64_t>(most, kPickThreads)));
+  const int64_t most = (plan.tiles + 2 * kScoreWarps - 1) / (2 * kScoreWarps);
+  plan.blocks =
+      static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / grid, 1, std::min<int64_t>(most, kPickThreads)));
   plan.cluster = 1;
   while (plan.cluster < kMaxCandidateCluster && 2 * plan.cluster * plan.rows <= 2 * multiprocessors) {
     plan.cluster *= 2;
@@ -174,11 +179,6 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   kernel.sink_tokens = params.sink_tokens;
   kernel.window = params.window;
   find_groups(params, kernel.first_of_group);
-  for (int32_t g = 0; g < plan.groups; ++g) {
-    for (int32_t r = kernel.first_of_group[g]; r < kernel.first_of_group[g + 1]; ++r) {
-      kernel.group[r] = static_cast<uint8_t>(g);
-    }
-  }
   for (int32_t r = 0; r < params.num_selected_heads; ++r) {
     kernel.heads[r] = static_cast<int16_t>(params.selected_heads[r]);
     kernel.p[r] = params.rules[r].p;
@@ -188,10 +188,24 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   return cudaSuccess;
 }
 
+template <int kRows>
 cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
                           cudaStream_t stream) {
   const dim3 grid(plan.blocks, plan.groups * plan.row_chunks, batch);
-  return launch_overlapping(selection_scores_kernel, grid, kScoreThreads, 0, stream, kernel, plan.row_chunks);
+  return launch_overlapping(selection_scores_kernel<kRows>, grid, kScoreThreads, 0, stream, kernel, plan.row_chunks);
+}
+cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
+                          cudaStream_t stream) {
+  switch (plan.rows_at_once) {
+    case 1:
+      return launch_scores<1>(plan, kernel, batch, stream);
+    case 2:
+      return launch_scores<2>(plan, kernel, batch, stream);
+    case 4:
+      return launch_scores<4>(plan, kernel, batch, stream);
+    default:
+      return launch_scores<kMostRowsAtOnce>(plan, kernel, batch, stream);
+  }
 }
 
 /// A kernel of kPickThreads threads with `Shared` in dynamic shared memory, `cluster` blocks to a row.

@@ -113,26 +113,6 @@ __device__ inline void allow_next_launch() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-/// Brings the line into L2 that `pointer` lies in.
-__device__ inline void prefetch_to_l2(const void* pointer) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
-}
-
-/// For what a launch reads once: the first to leave L2, so that what was written there before stays.
-__device__ inline uint64_t evict_first_policy() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-/// 8 bytes by such a policy, past L1. Nobody may write them during the launch.
-__device__ inline uint2 load_by_policy(const void* source, uint64_t policy) {
-  uint2 value;
-  asm("ld.global.nc.L1::no_allocate.L2::cache_hint.v2.u32 {%0, %1}, [%2], %3;"
-      : "=r"(value.x), "=r"(value.y)
-      : "l"(source), "l"(policy));
-  return value;
-}
-
 /// 2^x by the special-function unit, relative error below 2^-22; 2^-inf is 0.
 __device__ inline float exp2_approximate(float x) {
   float result;

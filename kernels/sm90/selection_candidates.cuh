@@ -4,11 +4,8 @@
 //
 // If the rule can take up to `most` keys, no score below the `most`-th highest maximum of disjoint groups of keys can
 // be among them. Every block of a row's cluster finds that threshold from the maxima of the tiles (or of groups of
-// tiles), takes a share of the tiles, and reads those that reach it. What is within the scores' error of the threshold
-// counts as well; of all that is listed the exact score is taken from its index key.
+// tiles), takes a share of the tiles, and reads those that reach it.
 #include <cooperative_groups.h>
-
-#include <utility>
 
 #include "sm90/selection_radix.cuh"
 
@@ -24,7 +21,6 @@ struct CandidatesSharedMemory {
   uint32_t peer_counts[kMaxCandidateCluster];
   BlockScan::Shared scan;
   RadixResult result;
-  float query[kIndexDim];
 };
 
 class SelectionCandidates {
@@ -46,10 +42,7 @@ class SelectionCandidates {
 
   __device__ void run() {
     if (threadIdx.x < params_.blocks) {
-      block_sum_ = params_.sums[static_cast<int64_t>(row_.index) * params_.blocks + threadIdx.x];
-    }
-    if (threadIdx.x < kIndexDim) {  // read behind several barriers
-      shared_.query[threadIdx.x] = params_.queries[static_cast<int64_t>(row_.index) * kIndexDim + threadIdx.x];
+      largest_exponent_ = params_.sums[static_cast<int64_t>(row_.index) * params_.blocks + threadIdx.x].reference;
     }
     row_.find_end(params_);
     const uint32_t most = min(row_.far_count(params_), row_.most);
@@ -127,16 +120,14 @@ class SelectionCandidates {
     return (tiles + size - 1) / size;
   }
 
-  /// Sets threshold_ to a score that the `most` highest ones reach, by whatever way they are computed.
+  /// Sets threshold_ to a score that at least `most` keys reach.
   __device__ void find_threshold(int32_t first_tile, int32_t end_tile, uint32_t most) {
     uint32_t groups[kGroups];
     const int32_t count = read_groups(first_tile, end_tile, most, groups);
-    // An upper bound for the exact scores: the references are the largest exponents, but for rounding.
+    // An upper bound for the scores: the references are their largest exponents, but for rounding.
     constexpr uint32_t kRoundings = 16;
-    const uint2 maxima =
-        scan_.maxima({order_key(block_sum_.reference * kLn2 + block_sum_.error), __float_as_uint(block_sum_.error)});
-    highest_ = maxima.x + kRoundings;
-    lowest_ = threshold_ = kNoScore + 1;
+    highest_ = scan_.maximum(order_key(largest_exponent_ * kLn2)) + kRoundings;
+    threshold_ = kNoScore + 1;
     if (count > static_cast<int32_t>(most)) {
       const auto for_each = [&](const auto& visit) {
 #pragma unroll
@@ -147,14 +138,9 @@ class SelectionCandidates {
         }
       };
       const auto good_enough = [](const RadixResult& result) { return result.equal <= kSpareGroups; };
-      const RadixResult reached = radix_select(shared_.histogram, shared_.result, scan_, {most, most, 0},
-                                               {threshold_, highest_}, pivot(threshold_, highest_), for_each,
-                                               good_enough);
-      // `most` scores reach this, so as many exact ones lie at most one error below it, and none that matters by
-      // whatever way is more than two below; what is listed has exact scores that may be another error lower.
-      const float error = __uint_as_float(maxima.y);
-      threshold_ = max(threshold_, order_key(from_order_key(reached.low) - 2 * error));
-      lowest_ = max(lowest_, order_key(from_order_key(reached.low) - 3 * error));
+      threshold_ = radix_select(shared_.histogram, shared_.result, scan_, {most, most, 0}, {threshold_, highest_},
+                                pivot(threshold_, highest_), for_each, good_enough)
+                       .low;
     }
   }
 
@@ -231,8 +217,7 @@ class SelectionCandidates {
 #pragma unroll
       for (int i = 0; i < kLaneScores; ++i) {
         if (keys[i] >= threshold_ && slot < kCandidates) {
-          shared_.candidates[slot++].position = position + i;
-          prefetch_to_l2(index_key(params_.cache, row_.sequence, row_.group, position + i));
+          shared_.candidates[slot++] = {keys[i], position + i};
         }
       }
       own += all.x;
@@ -242,12 +227,7 @@ class SelectionCandidates {
       cluster_.map_shared_rank(shared_.peer_counts, threadIdx.x)[block_] =
           num_tiles_ <= kTileCapacity ? own : kCandidates + 1;
     }
-    __syncthreads();  // the candidates are listed
-    auto counted = cluster_.barrier_arrive();
-    for (uint32_t i = threadIdx.x; i < min(own, kCandidates); i += kPickThreads) {
-      shared_.candidates[i].key = order_key(exact_score(shared_.candidates[i].position));
-    }
-    cluster_.barrier_wait(std::move(counted));
+    cluster_.sync();
     uint32_t before = 0;
     uint32_t total = 0;
     for (int32_t peer = 0; peer < blocks_; ++peer) {
@@ -257,38 +237,11 @@ class SelectionCandidates {
     if (total <= kCandidates) {
       Candidate* out = params_.candidates + static_cast<int64_t>(row_.index) * kCandidates + before;
       for (uint32_t i = threadIdx.x; i < own; i += kPickThreads) {
-        out[i] = shared_.candidates[i];  // the thread's own
+        out[i] = shared_.candidates[i];
       }
-    } else {
-      correct_scores();
     }
     if (block_ == 0 && threadIdx.x == 0) {
-      params_.candidate_sums[row_.index] = {total, lowest_, highest_};
-    }
-  }
-
-  /// The reference implementation's, bit for bit.
-  __device__ float exact_score(int32_t position) const {
-    const auto* key = reinterpret_cast<const uint4*>(index_key(params_.cache, row_.sequence, row_.group, position));
-    const uint4 halves[2] = {__ldg(key), __ldg(key + 1)};
-    const uint32_t words[8] = {halves[0].x, halves[0].y, halves[0].z, halves[0].w,
-                               halves[1].x, halves[1].y, halves[1].z, halves[1].w};
-    float score = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      score = __fmaf_rn(shared_.query[2 * i], __uint_as_float(words[i] << 16), score);
-      score = __fmaf_rn(shared_.query[2 * i + 1], __uint_as_float(words[i] & 0xffff0000u), score);
-    }
-    return score;
-  }
-
-  /// Makes the scores of the warp's tiles exact from the threshold on, where they are.
-  __device__ void correct_scores() const {
-    float* scores = params_.scores + static_cast<int64_t>(row_.index) * params_.tiles * kScoreTile;
-    for (int32_t n = own_begin_ * kScoreTile + lane_; n < own_end_ * kScoreTile; n += 32) {
-      if (order_key(scores[n]) >= threshold_) {
-        scores[n] = exact_score(n);
-      }
+      params_.candidate_sums[row_.index] = {total, threshold_, highest_};
     }
   }
 
@@ -299,11 +252,10 @@ class SelectionCandidates {
   const int32_t block_, blocks_;  ///< in the cluster
   const int32_t lane_, warp_;
   SelectionRow row_;
-  ScoreSum block_sum_ = {-INFINITY, 0};  ///< of block threadIdx.x of the first kernel
+  float largest_exponent_ = -INFINITY;  ///< of the keys of block threadIdx.x of the first kernel
   int32_t own_begin_ = 0, own_end_ = 0;
   uint32_t own_maxima_[kOwnRounds];
-  uint32_t threshold_ = 0;  ///< no lower score is a candidate
-  uint32_t lowest_ = 0, highest_ = 0;  ///< bounds of the candidates' exact scores
+  uint32_t threshold_ = 0, highest_ = 0;
   int32_t num_tiles_ = 0;
 };
 

@@ -45,11 +45,9 @@ class BlockScan {
             __reduce_add_sync(0xffffffffu, lane_ < kPickWarps ? value : 0)};
   }
 
-  /// The largest values of all threads.
-  __device__ uint2 maxima(const uint2& value) {
-    const uint2 all =
-        exchange({__reduce_max_sync(0xffffffffu, value.x), __reduce_max_sync(0xffffffffu, value.y)});
-    return {__reduce_max_sync(0xffffffffu, all.x), __reduce_max_sync(0xffffffffu, all.y)};
+  /// The largest value of all threads.
+  __device__ uint32_t maximum(uint32_t value) {
+    return __reduce_max_sync(0xffffffffu, exchange({__reduce_max_sync(0xffffffffu, value), 0}).x);
   }
 
  private:

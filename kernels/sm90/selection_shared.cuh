@@ -9,14 +9,13 @@ namespace retrosparse::kernels::sm90 {
 inline constexpr int kSelectionMaxHeads = 256;
 inline constexpr int kScoreTile = 64;  ///< keys that share a maximum
 
-/// Reference and sum of a set of weights 2^(exponent - reference); reference is the largest exponent.
+/// Reference and sum of a set of weights 2^(exponent - reference).
 struct ScoreSum {
   float reference;
   float sum;
-  float error;  ///< by how much a score of the set may differ from the reference implementation's
 };
 
-/// An exact score, as order_key, that the rule may take, and its position.
+/// A score, as order_key, that the rule may take, and its position.
 struct Candidate {
   uint32_t key;
   int32_t position;
@@ -25,7 +24,7 @@ inline constexpr uint32_t kCandidates = 8192;  ///< of a row; where there are mo
 
 struct CandidateSum {
   uint32_t count;      ///< more than kCandidates: they are not listed
-  uint32_t threshold;  ///< no candidate's key is below
+  uint32_t threshold;  ///< no key below is a candidate
   uint32_t highest;    ///< no key is above
 };
 
@@ -39,10 +38,8 @@ struct SelectionKernelParams {
   int32_t* selected_counts;
   float* far_mass;
   // Rows are [batch, query_tokens, R].
-  /// [rows, tiles * kScoreTile], each within its block's error; -inf where a key is not far; unwritten past the last
-  /// far key. Exact from the candidates' threshold on where those are not listed.
-  float* scores;
-  uint32_t* tile_maxima;  ///< [rows, tiles] of scores, as order_key
+  float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
+  uint32_t* tile_maxima;  ///< [rows, tiles], as order_key
   ScoreSum* sums;         ///< [rows, blocks]
   Candidate* candidates;  ///< [rows, kCandidates], in rising order of positions
   CandidateSum* candidate_sums;  ///< [rows]
@@ -52,7 +49,6 @@ struct SelectionKernelParams {
   int32_t sink_tokens, window;
   int16_t heads[kSelectionMaxHeads];               ///< of the model
   int16_t first_of_group[kSelectionMaxHeads + 1];  ///< first selected head of each index group, then R
-  uint8_t group[kSelectionMaxHeads];               ///< index group
   float p[kSelectionMaxHeads];
   int16_t min_tokens[kSelectionMaxHeads], max_tokens[kSelectionMaxHeads];
 
@@ -64,7 +60,7 @@ struct SelectionKernelParams {
 
 /// What belongs to a row [batch, query_tokens, R].
 struct SelectionRow {
-  int32_t index, sequence, token, head, group;
+  int32_t index, sequence, token, head;
   float p;
   uint32_t least, most;
   int32_t far_end = 0;
@@ -76,7 +72,6 @@ struct SelectionRow {
         token(row / params.num_selected_heads % params.query_tokens) {
     const int32_t rank = row % params.num_selected_heads;
     head = params.heads[rank];
-    group = params.group[rank];
     p = params.p[rank];
     least = params.min_tokens[rank];
     most = params.max_tokens[rank];
@@ -86,17 +81,6 @@ struct SelectionRow {
     return static_cast<uint32_t>(max(0, far_end - params.sink_tokens));
   }
 };
-
-/// The index key at position n of a sequence.
-__device__ inline const uint16_t* index_key(const IndexCache& cache, int64_t sequence, int32_t group, int32_t n) {
-  int64_t token = n;
-  if (cache.page_table != nullptr) {
-    sequence = cache.page_table[sequence * cache.page_table_stride + (n >> (31 - __clz(cache.page_size)))];
-    token = n & (cache.page_size - 1);
-  }
-  return static_cast<const uint16_t*>(cache.keys) + sequence * cache.sequence_stride + group * cache.group_stride +
-         token * kIndexDim;
-}
 
 inline constexpr uint32_t kNoScore = 0x007fffffu;  ///< order_key(-inf)
 /// Unsigned keys in the order of the floats (no NaN; both zeros are equal).
