@@ -15,17 +15,11 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   auto& shared = *reinterpret_cast<DecodeSharedMemory<kHeadDim>*>(shared_bytes);
   DecodeUnit unit;
   // In this order: what overlaps this launch may rely on all before it.
-  if (!params.overlaps) {
-    wait_for_previous_launch();
-  }
+  wait_for_previous_launch();
   allow_next_launch();
   if (find_unit(params, unit)) {
     DecodeAttention<kHeadDim>(params, unit, shared).run();
     DecodeMerge<kHeadDim>(params, unit, shared).run();
-  }
-  // Who waits for this launch relies on the one before it as well. One block that waits is enough; the others make room.
-  if (params.overlaps && blockIdx.x == gridDim.x - 1 && blockIdx.y == gridDim.y - 1 && blockIdx.z == gridDim.z - 1) {
-    wait_for_previous_launch();
   }
 }
 
@@ -145,7 +139,6 @@ cudaError_t decode_attention(const DecodeAttentionParams& params, cudaStream_t s
   kernel.window = params.window;
   kernel.scale_log2 = params.softmax_scale * 1.44269504f;
   kernel.part = params.part;
-  kernel.overlaps = params.overlap_selection;
   int16_t rank = 0;
   for (int32_t h = 0; h < params.num_heads; ++h) {
     kernel.head_modes[h] = params.head_modes[h];

@@ -12,10 +12,13 @@ namespace {
 template <int kRows>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     selection_scores_kernel(const __grid_constant__ SelectionKernelParams params, int32_t row_chunks) {
-  // In this order: what overlaps this launch and the next one may rely on all before.
-  wait_for_previous_launch();
   allow_next_launch();
+  if (!params.scores_overlap) {
+    wait_for_previous_launch();
+  }
   SelectionScores<kRows>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
+  // Who waits for this launch relies on the one before it as well.
+  wait_for_previous_launch();
 }
 
 __global__ void __launch_bounds__(kPickThreads, 2)
@@ -37,7 +40,6 @@ __global__ void __launch_bounds__(kPickThreads, 2)
 }
 
 constexpr int kMostRowsAtOnce = 8;
-constexpr size_t kMostScoresInL2 = size_t{25} << 20;  ///< half of it
 
 /// How the scores of all rows are cut into blocks, and what they leave in the workspace.
 struct SelectionPlan {
@@ -167,7 +169,7 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   kernel.candidates = reinterpret_cast<Candidate*>(workspace);
   workspace += plan.candidate_bytes();
   kernel.candidate_sums = reinterpret_cast<CandidateSum*>(workspace);
-  kernel.scores_stay_in_l2 = plan.score_bytes() <= kMostScoresInL2;
+  kernel.scores_overlap = params.scores_overlap_attention;
   kernel.tiles = plan.tiles;
   kernel.blocks = plan.blocks;
   kernel.query_tokens = params.query_tokens;

@@ -85,8 +85,8 @@ class SelectionScores {
       const auto* key =
           reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(cache.keys) + sequence * cache.sequence_stride +
                                          group_ * cache.group_stride + token * kIndexDim);
-      keys[i][0] = load_by_policy(key, policy_);
-      keys[i][1] = load_by_policy(key + 1, policy_);
+      keys[i][0] = __ldg(key);
+      keys[i][1] = __ldg(key + 1);
     }
   }
 
@@ -180,7 +180,6 @@ class SelectionScores {
   }
 
   const SelectionKernelParams& params_;
-  const uint64_t policy_ = l2_policy(params_.scores_stay_in_l2);
   const int32_t lane_, warp_, sequence_;
   int32_t group_ = 0;
   int32_t key_count_ = 0;

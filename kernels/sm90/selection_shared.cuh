@@ -43,7 +43,7 @@ struct SelectionKernelParams {
   ScoreSum* sums;         ///< [rows, blocks]
   Candidate* candidates;  ///< [rows, kCandidates], in rising order of positions
   CandidateSum* candidate_sums;  ///< [rows]
-  bool scores_stay_in_l2;        ///< if what is read once makes room for them
+  bool scores_overlap;           ///< the launch before is none that the scores depend on
   int32_t tiles, blocks;
   int32_t query_tokens, num_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;

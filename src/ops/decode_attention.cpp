@@ -24,8 +24,7 @@ void reserve(at::Tensor& buffer, size_t bytes, const at::Tensor& like) {
 #endif
 
 void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, const SelectedKeys* selected,
-         DecodeOutput& output, [[maybe_unused]] DecodeWorkspace& workspace,
-         const std::function<void()>& start_selection = {}) {
+         DecodeOutput& output, [[maybe_unused]] DecodeWorkspace& workspace) {
   check_decode(input, plan, kOperation);
   const auto selected_heads = static_cast<int64_t>(plan.selected_heads().size());
   kernels::DecodeAttentionParams params;
@@ -79,18 +78,11 @@ void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, c
     launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
       reserve(workspace.attention, kernels::sm90::decode_attention_workspace(params), q);
       params.workspace = workspace.attention.mutable_data_ptr();
-      if (start_selection) {
-        start_selection();
-        params.overlap_selection = true;
-      }
       return kernels::sm90::decode_attention(params, stream);
     });
     return;
   }
 #endif
-  if (start_selection) {
-    start_selection();
-  }
   kernels::reference::decode_attention(params);
 }
 
@@ -120,13 +112,6 @@ DecodeOutput decode_attention(const DecodeInput& input, const AttentionPlan& pla
 DecodeOutput decode_resident(const DecodeInput& input, const AttentionPlan& plan, DecodeWorkspace& workspace) {
   DecodeOutput output = empty_output(input, true);
   run(input, plan, DecodePart::kResident, nullptr, output, workspace);
-  return output;
-}
-
-DecodeOutput decode_resident_beside(const DecodeInput& input, const AttentionPlan& plan, DecodeWorkspace& workspace,
-                                    const std::function<void()>& start_selection) {
-  DecodeOutput output = empty_output(input, true);
-  run(input, plan, DecodePart::kResident, nullptr, output, workspace, start_selection);
   return output;
 }
 

@@ -58,7 +58,7 @@ DecodeOutput decode_attention(const DecodeInput& input, const AttentionPlan& pla
                               DecodeWorkspace& workspace);
 
 /// A whole decode step: the keys of the kSelected heads are selected by the log-sum-exps over sinks and window that the
-/// attention itself finds. On a GPU sinks and window are attended to beside the first half of the selection.
+/// attention itself finds. On a GPU the index scores are computed beside sinks and window.
 SparseDecodeOutput sparse_decode(const DecodeInput& input, const DecodeSelectionInput& selection,
                                  const AttentionPlan& plan, DecodeWorkspace& workspace);
 

@@ -47,95 +47,76 @@ void check_arguments(const DecodeSelectionInput& selection, const DecodeInput& i
   }
 }
 
-/// The selection of checked arguments, in the two halves of the kernels; a CPU does all of it in the second one.
-class Selection {
- public:
-  Selection(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
-            DecodeWorkspace& workspace)
-      : heads_(plan.selected_heads()),
-        queries_(selection.queries.contiguous()),
-        gates_(selection.gates.contiguous()),
-        rules_(selection.rules),
-        workspace_(workspace) {
-    const at::Tensor& q = input.q;
-    for (const kernels::SelectionRule& rule : rules_) {
-      params_.max_selected = std::max(params_.max_selected, rule.max_tokens);
-    }
-    const auto selected = static_cast<int64_t>(heads_.size());
-    const at::TensorOptions ints = q.options().dtype(at::kInt);
-    result_ = {at::empty({q.size(0), q.size(1), selected, params_.max_selected}, ints),
-               at::empty({q.size(0), q.size(1), selected}, ints),
-               at::empty({q.size(0), q.size(1), selected}, q.options().dtype(at::kFloat))};
-    params_.queries = queries_.const_data_ptr<float>();
-    params_.gates = gates_.const_data_ptr<float>();
-    params_.cache.keys = selection.keys.const_data_ptr();
-    params_.cache.sequence_stride = selection.keys.stride(0);
-    params_.cache.group_stride = selection.keys.stride(1);
-    if (input.page_table.defined()) {
-      params_.cache.page_table = input.page_table.const_data_ptr<int32_t>();
-      params_.cache.page_table_stride = input.page_table.stride(0);
-      params_.cache.page_size = static_cast<int32_t>(input.k.size(1));
-    }
-    params_.key_counts = input.key_counts.const_data_ptr<int32_t>();
-    params_.selected = result_.positions.mutable_data_ptr<int32_t>();
-    params_.selected_counts = result_.counts.mutable_data_ptr<int32_t>();
-    params_.far_mass = result_.far_mass.mutable_data_ptr<float>();
-    params_.batch = static_cast<int32_t>(q.size(0));
-    params_.query_tokens = static_cast<int32_t>(q.size(1));
-    params_.num_heads = static_cast<int32_t>(q.size(2));
-    params_.num_key_value_heads = static_cast<int32_t>(input.k.size(2));
-    params_.num_selected_heads = static_cast<int32_t>(selected);
-    params_.selected_heads = heads_.data();
-    params_.rules = rules_.data();
-    params_.max_keys = static_cast<int32_t>(input.max_keys);
-    params_.sink_tokens = plan.sink_tokens;
-    params_.window = plan.window;
-  }
+DecodeSelectionInput contiguous(const DecodeSelectionInput& any) {
+  DecodeSelectionInput selection = any;
+  selection.queries = any.queries.contiguous();
+  selection.gates = any.gates.contiguous();
+  return selection;
+}
 
-  bool selects() const {
-    return result_.counts.numel() > 0;
+/// Of checked, contiguous arguments. `beside_attention`: the launch before on the stream is that of decode_resident(),
+/// and nothing that the scores are made of has been touched since.
+SelectedKeys select(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
+                    const at::Tensor& lse_local, bool beside_attention, [[maybe_unused]] DecodeWorkspace& workspace) {
+  const std::vector<int32_t> heads = plan.selected_heads();
+  const at::Tensor& q = input.q;
+  const auto selected = static_cast<int64_t>(heads.size());
+  int32_t most = 0;
+  for (const kernels::SelectionRule& rule : selection.rules) {
+    most = std::max(most, rule.max_tokens);
   }
-
-  /// Scores and candidates.
-  void start() {
+  const at::TensorOptions ints = q.options().dtype(at::kInt);
+  SelectedKeys result = {at::empty({q.size(0), q.size(1), selected, most}, ints),
+                         at::empty({q.size(0), q.size(1), selected}, ints),
+                         at::empty({q.size(0), q.size(1), selected}, q.options().dtype(at::kFloat))};
+  if (result.counts.numel() == 0) {
+    return result;
+  }
+  kernels::DecodeSelectionParams params;
+  params.queries = selection.queries.const_data_ptr<float>();
+  params.gates = selection.gates.const_data_ptr<float>();
+  params.lse_local = lse_local.const_data_ptr<float>();
+  params.cache.keys = selection.keys.const_data_ptr();
+  params.cache.sequence_stride = selection.keys.stride(0);
+  params.cache.group_stride = selection.keys.stride(1);
+  if (input.page_table.defined()) {
+    params.cache.page_table = input.page_table.const_data_ptr<int32_t>();
+    params.cache.page_table_stride = input.page_table.stride(0);
+    params.cache.page_size = static_cast<int32_t>(input.k.size(1));
+  }
+  params.key_counts = input.key_counts.const_data_ptr<int32_t>();
+  params.selected = result.positions.mutable_data_ptr<int32_t>();
+  params.selected_counts = result.counts.mutable_data_ptr<int32_t>();
+  params.far_mass = result.far_mass.mutable_data_ptr<float>();
+  params.batch = static_cast<int32_t>(q.size(0));
+  params.query_tokens = static_cast<int32_t>(q.size(1));
+  params.num_heads = static_cast<int32_t>(q.size(2));
+  params.num_key_value_heads = static_cast<int32_t>(input.k.size(2));
+  params.num_selected_heads = static_cast<int32_t>(selected);
+  params.selected_heads = heads.data();
+  params.rules = selection.rules.data();
+  params.max_selected = most;
+  params.max_keys = static_cast<int32_t>(input.max_keys);
+  params.sink_tokens = plan.sink_tokens;
+  params.window = plan.window;
+  params.scores_overlap_attention = beside_attention;
 #ifdef RETROSPARSE_WITH_CUDA
-    const at::Device device = result_.counts.device();
-    if (device.is_cuda()) {
-      launch_on(device, kOperation, [&](cudaStream_t stream) {
-        const auto bytes = static_cast<int64_t>(kernels::sm90::decode_selection_workspace(params_));
-        at::Tensor& buffer = workspace_.selection;
-        if (!buffer.defined() || buffer.device() != device || buffer.numel() < bytes) {
-          buffer = at::empty({bytes}, result_.counts.options().dtype(at::kByte));
-        }
-        params_.workspace = buffer.mutable_data_ptr();
-        return kernels::sm90::decode_selection_scores(params_, stream);
-      });
-    }
-#endif
+  if (q.is_cuda()) {
+    launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
+      const auto bytes = static_cast<int64_t>(kernels::sm90::decode_selection_workspace(params));
+      if (!workspace.selection.defined() || workspace.selection.device() != q.device() ||
+          workspace.selection.numel() < bytes) {
+        workspace.selection = at::empty({bytes}, q.options().dtype(at::kByte));
+      }
+      params.workspace = workspace.selection.mutable_data_ptr();
+      return kernels::sm90::decode_selection(params, stream);
+    });
+    return result;
   }
-
-  /// What the rules take. `lse_local`: contiguous, float32 [batch, query_tokens, num_heads].
-  SelectedKeys finish(const at::Tensor& lse_local) {
-    params_.lse_local = lse_local.const_data_ptr<float>();
-#ifdef RETROSPARSE_WITH_CUDA
-    if (lse_local.is_cuda()) {
-      launch_on(lse_local.device(), kOperation,
-                [&](cudaStream_t stream) { return kernels::sm90::decode_selection_pick(params_, stream); });
-      return result_;
-    }
 #endif
-    kernels::reference::decode_selection(params_);
-    return result_;
-  }
-
- private:
-  const std::vector<int32_t> heads_;
-  const at::Tensor queries_, gates_;
-  const std::vector<kernels::SelectionRule> rules_;
-  [[maybe_unused]] DecodeWorkspace& workspace_;
-  SelectedKeys result_;
-  kernels::DecodeSelectionParams params_;
-};
+  kernels::reference::decode_selection(params);
+  return result;
+}
 
 }  // namespace
 
@@ -145,24 +126,20 @@ SelectedKeys decode_selection(const DecodeSelectionInput& selection, const Decod
   check_arguments(selection, input, plan.selected_heads());
   const at::Tensor& q = input.q;
   require_tensor(lse_local, at::kFloat, {q.size(0), q.size(1), q.size(2)}, q.device(), kOperation, "lse_local");
-  const at::Tensor lse = lse_local.contiguous();
-  Selection steps(selection, input, plan, workspace);
-  steps.start();
-  return steps.finish(lse);
+  return select(contiguous(selection), input, plan, lse_local.contiguous(), false, workspace);
 }
 
 SparseDecodeOutput sparse_decode(const DecodeInput& any_input, const DecodeSelectionInput& any_selection,
                                  const AttentionPlan& plan, DecodeWorkspace& workspace) {
   check_decode(any_input, plan, kOperation);
   check_arguments(any_selection, any_input, plan.selected_heads());
-  // All copies come first: from the scores on nothing is launched but the kernels of the step.
+  // All copies come first: from the attention on nothing is launched but the kernels of the step.
+  const DecodeSelectionInput selection = contiguous(any_selection);
   DecodeInput input = any_input;
   input.q = any_input.q.contiguous();
-  Selection selection(any_selection, input, plan, workspace);
   SparseDecodeOutput result;
-  result.attention = selection.selects() ? decode_resident_beside(input, plan, workspace, [&] { selection.start(); })
-                                         : decode_resident(input, plan, workspace);
-  result.selected = selection.finish(result.attention.lse);
+  result.attention = decode_resident(input, plan, workspace);
+  result.selected = select(selection, input, plan, result.attention.lse, true, workspace);
   decode_selected(input, plan, result.selected, result.attention, workspace);
   return result;
 }

@@ -62,9 +62,6 @@ struct DecodeAttentionParams {
   const int32_t* selected_counts = nullptr;  ///< [batch, query_tokens, R], each 0 to max_selected
   int32_t max_selected = 0;
 
-  /// The launches before this one on the stream are those of decode_selection_scores(): neither has part in what the
-  /// other reads or writes. This one may then run beside them; it ends after them.
-  bool overlap_selection = false;
   void* workspace = nullptr;  ///< device memory of decode_attention_workspace() bytes, aligned to 16; see there
 };
 

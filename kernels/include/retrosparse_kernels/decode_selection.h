@@ -59,6 +59,9 @@ struct DecodeSelectionParams {
   int32_t max_keys = 0;                     ///< what key_counts may reach while the launch (or its graph) is used
   int32_t sink_tokens = 0;
   int32_t window = 0;
+  /// The launch before this one on the stream is decode_attention() and has no part in what the scores are made of:
+  /// queries, key_counts and cache. Scores may then run beside it.
+  bool scores_overlap_attention = false;
   void* workspace = nullptr;  ///< device memory of decode_selection_workspace() bytes, aligned to 16, in any state
 };
 
@@ -77,8 +80,8 @@ size_t decode_selection_workspace(const DecodeSelectionParams& params);
 /// Arguments that cannot be right return cudaErrorInvalidValue before anything is launched.
 cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream);
 
-/// The same in two halves: the first (scores and candidates) needs neither lse_local nor gates, so that the attention
-/// that lse_local comes from can run beside it (DecodeAttentionParams::overlap_selection).
+/// The same in two halves: the first (scores and candidates) needs neither lse_local nor gates, so that it can run
+/// beside the attention that lse_local comes from.
 cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStream_t stream);
 cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStream_t stream);
 }  // namespace sm90
