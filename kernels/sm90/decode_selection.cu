@@ -9,16 +9,19 @@
 namespace retrosparse::kernels::sm90 {
 namespace {
 
-template <int kRows>
+template <int kRows, bool kReadOnce>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     selection_scores_kernel(const __grid_constant__ SelectionKernelParams params, int32_t row_chunks) {
   allow_next_launch();
   if (!params.scores_overlap) {
     wait_for_previous_launch();
   }
-  SelectionScores<kRows>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
-  // Who waits for this launch relies on the one before it as well.
-  wait_for_previous_launch();
+  SelectionScores<kRows, kReadOnce>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
+  // Who waits for this launch relies on the one before it as well. One block that waits is enough: where many keys are
+  // still to be read, the others make room.
+  if (!kReadOnce || (blockIdx.x == gridDim.x - 1 && blockIdx.y == gridDim.y - 1 && blockIdx.z == gridDim.z - 1)) {
+    wait_for_previous_launch();
+  }
 }
 
 __global__ void __launch_bounds__(kPickThreads, 2)
@@ -49,6 +52,7 @@ struct SelectionPlan {
   int32_t blocks;        ///< along the keys
   int32_t cluster;       ///< blocks that share a row in the second kernel
   int32_t tiles;
+  bool reads_once;  ///< what is read would drive the scores out of L2, which has room for them
   int64_t rows;
 
   size_t score_bytes() const { return static_cast<size_t>(rows) * tiles * kScoreTile * sizeof(float); }
@@ -125,6 +129,9 @@ cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) 
   plan.row_chunks = (group_rows + plan.rows_at_once - 1) / plan.rows_at_once;
   plan.tiles = (params.max_keys + kScoreTile - 1) / kScoreTile;
   plan.rows = int64_t{params.batch} * params.query_tokens * params.num_selected_heads;
+  // An H200 has 50 MB of L2.
+  const int64_t index_bytes = int64_t{params.batch} * plan.groups * params.max_keys * kIndexDim * 2;
+  plan.reads_once = index_bytes > int64_t{50} << 20 && plan.score_bytes() <= size_t{25} << 20;
   // Two blocks per multiprocessor in all, but none with less than a step for each warp.
   const int64_t grid = std::max<int64_t>(1, int64_t{plan.groups} * plan.row_chunks * params.batch);
   const int64_t most = (plan.tiles + 2 * kScoreWarps - 1) / (2 * kScoreWarps);
@@ -192,7 +199,8 @@ template <int kRows>
 cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
                           cudaStream_t stream) {
   const dim3 grid(plan.blocks, plan.groups * plan.row_chunks, batch);
-  return launch_overlapping(selection_scores_kernel<kRows>, grid, kScoreThreads, 0, stream, kernel, plan.row_chunks);
+  const auto run = plan.reads_once ? selection_scores_kernel<kRows, true> : selection_scores_kernel<kRows, false>;
+  return launch_overlapping(run, grid, kScoreThreads, 0, stream, kernel, plan.row_chunks);
 }
 cudaError_t launch_scores(const SelectionPlan& plan, const SelectionKernelParams& kernel, int32_t batch,
                           cudaStream_t stream) {

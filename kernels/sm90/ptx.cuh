@@ -113,6 +113,22 @@ __device__ inline void allow_next_launch() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+/// An L2 policy for what is read once: the first to leave, so that what was written there before stays. Loads with any
+/// policy are a little slower than loads without.
+__device__ inline uint64_t evict_first_policy() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+/// 16 bytes by such a policy. Nobody may write them during the launch.
+__device__ inline uint4 load_by_policy(const void* source, uint64_t policy) {
+  uint4 value;
+  asm("ld.global.nc.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+      : "l"(source), "l"(policy));
+  return value;
+}
+
 /// 2^x by the special-function unit, relative error below 2^-22; 2^-inf is 0.
 __device__ inline float exp2_approximate(float x) {
   float result;

@@ -10,7 +10,8 @@ inline constexpr int kScoreThreads = 32 * kScoreWarps;
 
 /// The scores of `kRows` rows (query tokens and heads of one index group) for all far keys, by the blocks of one
 /// (row chunk and group, sequence). A warp takes two tiles at a time, with the next two on their way.
-template <int kRows>
+/// kReadOnce: the keys leave L2 first, so that the scores, which the candidates read again, stay there.
+template <int kRows, bool kReadOnce>
 class SelectionScores {
  public:
   __device__ explicit SelectionScores(const SelectionKernelParams& params)
@@ -85,8 +86,16 @@ class SelectionScores {
       const auto* key =
           reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(cache.keys) + sequence * cache.sequence_stride +
                                          group_ * cache.group_stride + token * kIndexDim);
-      keys[i][0] = __ldg(key);
-      keys[i][1] = __ldg(key + 1);
+      keys[i][0] = read(key);
+      keys[i][1] = read(key + 1);
+    }
+  }
+
+  __device__ static uint4 read(const uint4* source) {
+    if constexpr (kReadOnce) {
+      return load_by_policy(source, evict_first_policy());
+    } else {
+      return __ldg(source);
     }
   }
 

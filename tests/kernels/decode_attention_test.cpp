@@ -214,6 +214,28 @@ TEST(DecodePlan, FillsTheDeviceOnceWhenTheWorkIsSmall) {
   EXPECT_EQ(plan.selected_splits, 0);
 }
 
+TEST(DecodePlan, FewResidentKeysLeaveRoomBesideALongIndex) {
+  const std::vector<HeadMode> modes(32, kL);
+  DecodeAttentionParams params;
+  params.batch = 1;
+  params.query_tokens = 1;
+  params.num_heads = 32;
+  params.num_key_value_heads = 4;
+  params.max_keys = 1 << 20;
+  params.window = 8192;
+  params.sink_tokens = 4;
+  params.head_modes = modes.data();
+  params.part = DecodePart::kResident;
+  const int32_t alone = sm90::make_decode_plan(params, 132).units();
+  EXPECT_LE(4 * alone, 132);
+  EXPECT_GT(4 * alone, 100);
+  params.batch = 16;
+  EXPECT_GT(64 * sm90::make_decode_plan(params, 132).units(), 200) << "many keys are streamed by all blocks";
+  params.batch = 1;
+  params.max_keys = 131072;
+  EXPECT_GT(4 * sm90::make_decode_plan(params, 132).units(), 200) << "a short index needs no room";
+}
+
 #ifdef RETROSPARSE_WITH_CUDA
 class DecodeAttentionGpu : public ::testing::Test {
  protected:

@@ -212,6 +212,11 @@ TEST_F(DecodeSelectionGpu, SpeculativeTokensSparseGroupsAndRoomToGrow) {
          .key_counts = {3000}});
 }
 
+/// More index than L2 holds.
+TEST_F(DecodeSelectionGpu, LongSequences) {
+  check({.key_counts = {600'000}, .rule = {0.9f, 64, 1024}});
+}
+
 TEST_F(DecodeSelectionGpu, RerunsAreEqual) {
   check({.key_counts = {50000}, .rule = {0.9f, 64, 1024}}, 20);
 }
