@@ -10,6 +10,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .configuration_retrosparse import SparseSettings
 from .functional_retrosparse import attend_dense, attend_local, attend_tail, local_positions, merge, pick_far_tokens
+from .kernels_retrosparse import attend_prompt, attend_token, serve, serve_decoding
 
 
 # --- Parameters -------------------------------------------------------------------------------------------------------
@@ -153,6 +154,7 @@ class Run:
     record: bool = False
     picked: list[PickedTokens] = field(default_factory=list)
     padding: list[int] | None = None  # on the left of each sequence of this call; None: none
+    kernels: bool | str = True  # where they are loaded and serve, see kernels_retrosparse.py
 
 
 class SparseAttention:
@@ -180,7 +182,11 @@ class SparseAttention:
         k = heads(self.k_proj, getattr(self, "k_norm", None))
         v = heads(self.v_proj)
         q_rotated, k_rotated = apply_rotary_pos_emb(q, k, *position_embeddings)
+        use_kernels = serve(self.run.kernels, q, self.head_dim)
+        kernels_decode = use_kernels and not self.run.record and serve_decoding(self.run.settings, self.gates)
         index_keys = self.indexer.k_proj(k[:, self.indexed_groups]) if self.retrieval_heads else None
+        if kernels_decode and self.retrieval_heads:
+            index_keys = index_keys.bfloat16()
         if past_key_values is not None:
             k_rotated, v, index_keys = self.update_cache(past_key_values, k_rotated, v, index_keys)
         paddings = self.run.padding or [0] * batch
@@ -191,6 +197,8 @@ class SparseAttention:
             block_means = layer.update_block_means(v, num_rows, self.indexed_groups, first_tokens,
                                                    self.run.settings.tail_block)
 
+        if kernels_decode and num_rows == 1 and k_rotated.shape[2] > 1:
+            return self.project(self.attend_tokens(q, q_rotated, k_rotated, v, index_keys)), None
         out = torch.zeros_like(q)
         num_cached = k_rotated.shape[2] - num_rows
         for sequence, padding in enumerate(paddings):
@@ -199,8 +207,25 @@ class SparseAttention:
                 out[sequence, :, first:] = self.attend_sequence(
                     sequence, q[sequence, :, first:], q_rotated[sequence, :, first:], k_rotated[sequence, :, padding:],
                     v[sequence, :, padding:], index_keys[sequence, :, padding:] if self.retrieval_heads else None,
-                    block_means[sequence] if block_means is not None else None)
-        return self.o_proj(out.transpose(1, 2).reshape(batch, num_rows, -1)), None
+                    block_means[sequence] if block_means is not None else None, use_kernels)
+        return self.project(out), None
+
+    def project(self, out):
+        """[B, H, T, D] -> [B, T, hidden size]"""
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def attend_tokens(self, q, q_rotated, k, v, index_keys):
+        """By the kernels, the last of S tokens; shapes as in attend_sequence(), with T = 1 and the batch in front."""
+        index, out = None, torch.empty_like(q)
+        all_alike = self.run.padding is None
+        for part, padding in [(slice(None), 0)] if all_alike else enumerate(self.run.padding):
+            part = part if all_alike else slice(part, part + 1)
+            if self.retrieval_heads:
+                own = q[part, self.retrieval_heads]
+                index = self.indexer.q_proj(own), self.indexer.gate(own), index_keys[part, :, padding:].bfloat16()
+            out[part] = attend_token(q_rotated[part], k[part, :, padding:], v[part, :, padding:], index,
+                                     self.retrieval_heads, self.gates, self.run.settings, self.scaling)
+        return out
 
     def update_cache(self, cache, k, v, index_keys):
         """Adds the new tokens and returns keys, values and index keys of all."""
@@ -214,11 +239,13 @@ class SparseAttention:
                                       f"{k.shape[2]} tokens, not of {length}")
         return k, v, index_keys
 
-    def attend_sequence(self, sequence, q, q_rotated, k, v, index_keys, block_means):
+    def attend_sequence(self, sequence, q, q_rotated, k, v, index_keys, block_means, use_kernels):
         """One sequence without padding: q and q_rotated [H, T, D], k and v [K, S, D], index_keys [Kr, S, r] or None,
         block_means [Kr, blocks, D] or None -> [H, T, D]."""
         settings, num_rows, num_tokens = self.run.settings, q.shape[1], k.shape[1]
         is_decoding = num_rows == 1 and num_tokens > 1
+        if use_kernels and not is_decoding and self.run.sparse_rows == 0:
+            return attend_prompt(q_rotated, k, v, self.retrieval_heads, settings, self.scaling)
         num_sparse = 1 if is_decoding else min(self.run.sparse_rows, num_rows)
         num_dense, num_seen = num_rows - num_sparse, num_tokens - num_sparse
         out = torch.empty_like(q)
@@ -252,7 +279,7 @@ class SparseAttention:
                 indexed_group = self.indexed_groups.index(group)
                 query = q_rotated[place, row].float()
                 local_scores = k[group, local].float() @ query * self.scaling
-                index_scores = index_keys[indexed_group, : position + 1] @ index_queries[place, row]
+                index_scores = index_keys[indexed_group, : position + 1].float() @ index_queries[place, row]
                 far = dict(first_far=settings.sink_tokens, end_far=position - settings.window + 1,
                            gate_logit=gate_logits[place, row].double())
                 tokens = pick_far_tokens(settings.selection, self.gates[place], index_scores,

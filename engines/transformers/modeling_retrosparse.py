@@ -37,7 +37,9 @@ from .configuration_retrosparse import (
     RetroSparseQwen3MoeConfig,
     SparseSettings,
 )
-from .functional_retrosparse import pick_far_tokens  # noqa: F401  transformers 4 brings along what is named here only
+# transformers 4 brings along what is named here only.
+from .functional_retrosparse import pick_far_tokens  # noqa: F401
+from .kernels_retrosparse import serve  # noqa: F401
 
 
 class SparseCausalLM:
@@ -68,6 +70,11 @@ class SparseCausalLM:
         if count < 0:
             raise ValueError(f"sparse rows: expected 0 or more, found {count}")
         self.run.sparse_rows = count
+
+    def set_kernels(self, use=True):
+        """Whether the operators of libretrosparse_ops.so run where they are loaded and serve (kernels_retrosparse.py);
+        the default. "cpu": on a CPU too, where they are slow references."""
+        self.run.kernels = use
 
     def record_picked_tokens(self, on=True):
         """Starts anew, or stops, recording what retrosparse_stats() tells. Recording costs memory and time."""

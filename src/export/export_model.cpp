@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <span>
 #include <string>
 #include <string_view>
 
-#include "base/embedded.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/safetensors_writer.h"
@@ -19,8 +17,6 @@
 #include "model/tensor_match.h"
 
 namespace retrosparse {
-
-std::span<const EmbeddedFile> builtin_engine_files();  // generated from engines/transformers/*.py
 
 namespace {
 

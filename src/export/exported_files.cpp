@@ -22,10 +22,6 @@ constexpr std::string_view kWritten[] = {"config.json",
                                          "README.md",
                                          "model.safetensors",
                                          "model.safetensors.index.json",
-                                         "attention_retrosparse.py",
-                                         "configuration_retrosparse.py",
-                                         "functional_retrosparse.py",
-                                         "modeling_retrosparse.py",
                                          kAdapterTensors,
                                          kAdapterSettings};
 
@@ -51,7 +47,9 @@ bool is_copied(std::string_view name) {
 
 bool is_exported(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
-  return entry.is_regular_file() && (is_copied(name) || is_among(name, kWritten) || is_shard(name));
+  const bool is_code = std::ranges::any_of(
+      builtin_engine_files(), [&](const EmbeddedFile& file) { return name == std::string(file.name) + ".py"; });
+  return entry.is_regular_file() && (is_copied(name) || is_code || is_among(name, kWritten) || is_shard(name));
 }
 
 void refuse_files_of_others(const fs::path& folder) {

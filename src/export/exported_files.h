@@ -1,8 +1,14 @@
 #pragma once
 #include <filesystem>
+#include <span>
 #include <string_view>
 
+#include "base/embedded.h"
+
 namespace retrosparse {
+
+/// The modelling code for transformers that goes into every export: engines/transformers/*.py.
+std::span<const EmbeddedFile> builtin_engine_files();
 
 /// Whether a file of the source checkpoint goes into its export as it is: those that belong to the model whatever its
 /// attention is.

@@ -78,7 +78,7 @@ TEST_F(ExportTest, BringsTheEngineAndTheTokenizer) {
       ++num_files;
     }
   }
-  EXPECT_EQ(num_files, 4);
+  EXPECT_EQ(num_files, 5);
   for (const char* name : {"tokenizer.json", "generation_config.json", "LICENSE"}) {
     EXPECT_EQ(read_text(out_ / name), read_text(source_ / name));
   }

@@ -50,11 +50,11 @@ def with_rule(selection, **changes):
     return {**SETTINGS, "selection": selection, "gates": gates, **changes}
 
 
-def random_base(family):
+def random_base(family, **more):
     """A tiny dense model of transformers with every parameter random, norms and biases too."""
     kind, _, changes = FAMILIES[family]
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(kind(**{**SMALL, **changes}), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(kind(**{**SMALL, **changes, **more}), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
@@ -62,12 +62,12 @@ def random_base(family):
     return model
 
 
-def make_checkpoint(folder, family, settings=SETTINGS):
+def make_checkpoint(folder, family, settings=SETTINGS, **changes):
     """Writes an exported checkpoint as design section 3 describes it. Returns the dense model and the index tensors."""
     _, name, _ = FAMILIES[family]
-    base = random_base(family)
+    base = random_base(family, **changes)
     base.save_pretrained(folder)
-    index = random_index(settings, base.config.num_key_value_heads, base.config.num_attention_heads, 16)
+    index = random_index(settings, base.config.num_key_value_heads, base.config.num_attention_heads, base.config.head_dim)
     save_file({**load_file(folder / "model.safetensors"), **index}, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     config.update(architectures=[f"RetroSparse{name}ForCausalLM"], model_type="retrosparse_" + config["model_type"],
