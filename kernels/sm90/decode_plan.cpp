@@ -60,8 +60,8 @@ DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multipr
   constexpr int32_t kManyTokens = 1 << 18;
   const bool leaves_room = params.part == DecodePart::kResident && far == 0 && params.max_keys >= kManyTokens &&
                            params.batch * tiles * resident <= kFewKeys * multiprocessors;
-  // The unit size with the least estimated time: waves of one or two blocks per multiprocessor, each as long as its keys
-  // plus what starting and merging a unit costs, in keys.
+  // The unit size with the least estimated time: waves of one or two blocks per multiprocessor, each as long as its
+  // keys plus what starting and merging a unit costs, in keys.
   constexpr int64_t kUnitOverhead = 128;
   const int64_t slots = (leaves_room ? 1 : 2) * int64_t{multiprocessors};
   const auto splits = [](int64_t keys, int64_t size) {

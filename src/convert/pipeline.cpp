@@ -148,6 +148,7 @@ std::vector<StageOutcome> run_conversion(Workspace& workspace, const std::vector
   if (!workspace.options().rerun) {
     check_training_is_kept(workspace, stages);
   }
+  check_exports(workspace, stages);
   std::vector<StageOutcome> outcomes;
   for (const Stage* stage : stages) {
     workspace.group().barrier();  // rank 0 has written what the others read now

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "convert/stage_record.h"
+#include "export/exported_files.h"
 
 namespace retrosparse {
 
@@ -100,6 +101,28 @@ void check_stage_folders(const Workspace& workspace, const std::vector<const Sta
         throw Error(fmt::format("exists, and no {} stage of this conversion wrote it", stage->name))
             .file((out / name).string())
             .hint("move it away, or name another --out");
+      }
+    }
+  }
+}
+
+void check_exports(const Workspace& workspace, const std::vector<const Stage*>& stages) {
+  const fs::path& out = workspace.options().out;
+  const Manifest manifest(out);
+  std::vector<std::string> running;
+  for (const Stage& stage : conversion_stages()) {
+    const auto record = manifest.find(stage.name);
+    const auto runs = [&](const std::string& name) { return std::ranges::count(running, name) > 0; };
+    if (!stage.is_wanted(workspace.recipe()) ||
+        (record && record->state == StageRecord::State::kDone && std::ranges::none_of(stage.after, runs) &&
+         known_changes(stage, *record, workspace, manifest).empty())) {
+      continue;
+    }
+    running.push_back(stage.name);
+    if (stage.swaps_folder && std::ranges::count(stages, &stage) > 0) {
+      refuse_files_of_others(out / stage.folder);
+      for (const std::string& output : stage.optional_outputs) {
+        refuse_files_of_others(out / output);
       }
     }
   }

@@ -22,6 +22,9 @@ void check_model(const Workspace& workspace);
 /// Folders of stages that never ran here are someone else's, and would be overwritten.
 void check_stage_folders(const Workspace& workspace, const std::vector<const Stage*>& stages);
 
+/// Exported folders that will be replaced hold nothing but what an export writes: found before hours of work.
+void check_exports(const Workspace& workspace, const std::vector<const Stage*>& stages);
+
 /// What the stage needs is there, unchanged, and was made with the settings of now.
 void check_predecessors(const Stage& stage, const Workspace& workspace, const Manifest& manifest);
 

@@ -18,12 +18,8 @@ constexpr std::string_view kCopied[] = {"tokenizer*", "special_tokens_map.json",
                                         "merges.txt", "chat_template*",          "generation_config.json", "LICENSE*",
                                         "NOTICE*"};
 
-constexpr std::string_view kWritten[] = {"config.json",
-                                         "README.md",
-                                         "model.safetensors",
-                                         "model.safetensors.index.json",
-                                         kAdapterTensors,
-                                         kAdapterSettings};
+constexpr std::string_view kWritten[] = {
+    "config.json", "README.md", "model.safetensors", "model.safetensors.index.json", kAdapterTensors, kAdapterSettings};
 
 bool is_among(std::string_view name, std::span<const std::string_view> patterns) {
   return std::ranges::any_of(patterns, [&](std::string_view pattern) {

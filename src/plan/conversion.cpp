@@ -114,6 +114,15 @@ CalibrationRuns calibration_runs(const ConversionPlan& plan) {
   return runs;
 }
 
+// What the tiles of a prompt cost is predicted as if the kernels chose and read them.
+std::string caveat_of_tiles(const ConversionPlan& plan) {
+  const Recipe& recipe = plan.recipe;
+  const bool by_kernels = recipe.selection.tail_block == 0 && recipe.index.index_dim == 16;
+  return recipe.prefill.mode != RecipePrefill::kTiles || by_kernels
+             ? ""
+             : "; prompts by tiles with a tail, or an index of other than 16 numbers, take several times this on a GPU";
+}
+
 double calibration_samples(const ConversionPlan& plan) {
   return as_double(static_cast<int64_t>(plan.recipe.calibrate.tasks.size()) * plan.recipe.calibrate.samples);
 }
@@ -158,7 +167,8 @@ StageCost plan_calibration(const std::string& name, const ConversionPlan& plan) 
   stage.runs(samples * 2, label_rows_effort(plan, rows, paper_picks(plan), true));
   may_peak_at_label_rows(stage, plan, rows, /*kept_scores=*/2);
   stage.depends_on(
-      "label rows of a task, up to rows_per_sample; rounds of single heads, up to head_rounds and tile_head_rounds");
+      "label rows of a task, up to rows_per_sample; rounds of single heads, up to head_rounds and tile_head_rounds" +
+      caveat_of_tiles(plan));
   return stage.build();
 }
 
@@ -239,7 +249,8 @@ StageCost plan_validate(const ConversionPlan& plan) {
     stage.holds("cache of the same sample prefilled by tiles", second.bytes());
   }
   may_peak_at_label_rows(stage, plan, rows, /*kept_scores=*/3);
-  stage.depends_on("label rows of a task, up to rows_per_sample; what the paper's rule picks, up to the context");
+  stage.depends_on("label rows of a task, up to rows_per_sample; what the paper's rule picks, up to the context" +
+                   caveat_of_tiles(plan));
   return stage.build();
 }
 

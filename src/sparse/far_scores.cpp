@@ -4,12 +4,11 @@
 #include <ATen/ops/arange.h>
 
 #include <algorithm>
-#include <limits>
+
+#include "base/numeric.h"
 
 namespace retrosparse {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // Hides sinks and keys in the window. scores [R, rows, far_end] of queries at positions from first_row on, of which the
 // last has all keys before far_end beyond its window.

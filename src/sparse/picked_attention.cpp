@@ -13,10 +13,10 @@
 #include <cstring>
 #include <limits>
 
+#include "base/numeric.h"
+
 namespace retrosparse {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // Elements of gathered keys at a time.
 constexpr int64_t kScratch = int64_t{1} << 24;

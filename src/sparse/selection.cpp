@@ -9,16 +9,14 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <utility>
 
 #include "base/error.h"
+#include "base/numeric.h"
 #include "base/suggest.h"
 
 namespace retrosparse {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 constexpr std::array<std::pair<const char*, SelectionRule>, 3> kRules{
     {{"top_p", SelectionRule::kTopP}, {"top_k", SelectionRule::kTopK}, {"paper", SelectionRule::kPaper}}};

@@ -7,17 +7,15 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <limits>
 #include <stdexcept>
 
+#include "base/numeric.h"
 #include "sparse/fused_decode.h"
 #include "sparse/fused_tiles.h"
 #include "sparse/tile_attention.h"
 
 namespace retrosparse {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // The scaled scores of the retrieval heads' queries with all keys: float32 [R, n, S].
 at::Tensor exact_scores(const AttentionInput& input, const LayerIndexer& layer) {

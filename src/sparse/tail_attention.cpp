@@ -12,14 +12,11 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <limits>
+
+#include "base/numeric.h"
 
 namespace retrosparse {
-namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-}  // namespace
+namespace {}  // namespace
 
 void ValueMeans::truncate(int64_t length) {
   num_blocks_ = std::min(num_blocks_, std::max<int64_t>(0, length - sink_tokens_) / block_);

@@ -8,12 +8,11 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <limits>
+
+#include "base/numeric.h"
 
 namespace retrosparse {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // Positions of the keys before `end` in the tiles that are set in `selected` [key tiles].
 at::Tensor positions_in(const at::Tensor& selected, int64_t end) {

@@ -9,12 +9,11 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <limits>
+
+#include "base/numeric.h"
 
 namespace retrosparse {
 namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 int64_t tiles_of(int64_t num_keys) {
   return (std::max<int64_t>(num_keys, 0) + kKeyTile - 1) / kKeyTile;

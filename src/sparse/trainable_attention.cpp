@@ -12,18 +12,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <stdexcept>
 
+#include "base/numeric.h"
 #include "model/attend.h"
 #include "sparse/far_scores.h"
 
 namespace retrosparse {
-namespace {
-
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-}  // namespace
+namespace {}  // namespace
 
 TrainableSparseAttention::TrainableSparseAttention(const SparseModel& model, int64_t sparse_from)
     : model_(model),

@@ -10,15 +10,15 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <random>
 #include <utility>
 
+#include "base/numeric.h"
+
 namespace retrosparse {
 namespace {
 
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 // Scores in one block: on a GPU 128 MiB in float32, and a few such tensors. On the CPU so few that the C library keeps
 // their memory for the next block (it does up to 32 MiB) instead of having it cleared by the system again.
 int64_t scores_per_block(const at::Tensor& q) {

@@ -218,7 +218,9 @@ def test_files_of_others_in_an_export_are_not_replaced(tmp_path):
     (out / "model" / "mine.txt").write_text("mine")
     shutil.rmtree(out / "adapter")
     refused(convert(out, "validate.speed_tokens=0", code=1), "mine.txt", "move it away")
-    refused(convert(out, "validate.speed_tokens=0", "selection.tail_block=4", code=1), "mine.txt", "move it away")
+    stopped = convert(out, "validate.speed_tokens=0", "selection.tail_block=4", code=1)
+    refused(stopped, "mine.txt", "move it away")
+    assert "== calibrate" not in stopped.stderr, "found only after the work"
     (out / "model" / "mine.txt").rename(tmp_path / "mine.txt")
     assert convert(out, "validate.speed_tokens=0", "selection.tail_block=4").returncode == 0
 
