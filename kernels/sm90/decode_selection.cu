@@ -24,11 +24,12 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
   }
 }
 
+template <int kTile>
 __global__ void __launch_bounds__(kPickThreads, 2)
     selection_candidates_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   allow_next_launch();
-  SelectionCandidates candidates(params, *reinterpret_cast<CandidatesSharedMemory*>(shared_bytes));
+  SelectionCandidates<kTile> candidates(params, *reinterpret_cast<CandidatesSharedMemory*>(shared_bytes));
   wait_for_previous_launch();
   candidates.run();
 }
@@ -43,6 +44,9 @@ __global__ void __launch_bounds__(kPickThreads, 2)
 }
 
 constexpr int kMostRowsAtOnce = 8;
+/// Up to here fewer keys share a maximum: their best keys lie in a good part of all tiles. In longer rows it is the
+/// maxima, which every block reads, that take time.
+constexpr int32_t kMostKeysOfFew = 1 << 18;
 
 /// How the scores of all rows are cut into blocks, and what they leave in the workspace.
 struct SelectionPlan {
@@ -56,7 +60,9 @@ struct SelectionPlan {
   int64_t rows;
 
   size_t score_bytes() const { return static_cast<size_t>(rows) * tiles * kScoreTile * sizeof(float); }
-  size_t maxima_bytes() const { return (static_cast<size_t>(rows) * tiles * sizeof(uint32_t) + 15) / 16 * 16; }
+  size_t maxima_bytes() const {
+    return (static_cast<size_t>(rows) * tiles * (kScoreTile / kFewSharing) * sizeof(uint32_t) + 15) / 16 * 16;
+  }
   size_t sum_bytes() const { return (static_cast<size_t>(rows) * blocks * sizeof(ScoreSum) + 15) / 16 * 16; }
   size_t candidate_bytes() const { return static_cast<size_t>(rows) * kCandidates * sizeof(Candidate); }
   size_t bytes() const {
@@ -169,13 +175,14 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   auto* workspace = static_cast<unsigned char*>(params.workspace);
   kernel.scores = reinterpret_cast<float*>(workspace);
   workspace += plan.score_bytes();
-  kernel.tile_maxima = reinterpret_cast<uint32_t*>(workspace);
+  kernel.maxima = reinterpret_cast<uint32_t*>(workspace);
   workspace += plan.maxima_bytes();
   kernel.sums = reinterpret_cast<ScoreSum*>(workspace);
   workspace += plan.sum_bytes();
   kernel.candidates = reinterpret_cast<Candidate*>(workspace);
   workspace += plan.candidate_bytes();
   kernel.candidate_sums = reinterpret_cast<CandidateSum*>(workspace);
+  kernel.many_share = params.max_keys > kMostKeysOfFew;
   kernel.scores_overlap = params.scores_overlap_attention;
   kernel.tiles = plan.tiles;
   kernel.blocks = plan.blocks;
@@ -248,9 +255,10 @@ cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStr
     return error;
   }
   const cudaError_t error = launch_scores(plan, kernel, params.batch, stream);
-  return error != cudaSuccess
-             ? error
-             : launch_rows<CandidatesSharedMemory>(selection_candidates_kernel, plan, plan.cluster, kernel, stream);
+  const auto candidates =
+      kernel.many_share ? selection_candidates_kernel<kManySharing> : selection_candidates_kernel<kFewSharing>;
+  return error != cudaSuccess ? error
+                              : launch_rows<CandidatesSharedMemory>(candidates, plan, plan.cluster, kernel, stream);
 }
 
 cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStream_t stream) {

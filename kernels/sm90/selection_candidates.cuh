@@ -23,6 +23,8 @@ struct CandidatesSharedMemory {
   RadixResult result;
 };
 
+/// kTile: keys that share a maximum.
+template <int kTile>
 class SelectionCandidates {
  public:
   /// Touches nothing that earlier launches write.
@@ -55,7 +57,7 @@ class SelectionCandidates {
  private:
   static constexpr float kLn2 = 0.69314718f;
   static constexpr int kLaneScores = 16;
-  static constexpr int kTileBatch = 32 * kLaneScores / kScoreTile;  // tiles that a warp reads together
+  static constexpr int kTileBatch = 32 * kLaneScores / kTile;  // tiles that a warp reads together
   static constexpr int kOwnRounds = 4;          // of 32 maxima that a warp keeps: 1M keys for a whole cluster
   static constexpr int kGroups = 16;            // of keys, to a thread
   static constexpr uint32_t kSpareGroups = 64;  // whose best keys may be candidates in vain
@@ -74,8 +76,11 @@ class SelectionCandidates {
       visit(tile, maximum(tile));
     }
   }
+  __device__ const uint32_t* row_maxima() const {
+    return params_.maxima + static_cast<int64_t>(row_.index) * params_.tiles * (kScoreTile / kTile);
+  }
   __device__ uint32_t maximum(int32_t tile) const {
-    return tile < own_end_ ? __ldcg(params_.tile_maxima + static_cast<int64_t>(row_.index) * params_.tiles + tile) : 0;
+    return tile < own_end_ ? __ldcg(row_maxima() + tile) : 0;
   }
 
   /// Maxima of disjoint groups of keys: as many groups as a block holds in registers, of tiles, or of fewer keys where
@@ -85,10 +90,11 @@ class SelectionCandidates {
     const auto thread = static_cast<int32_t>(threadIdx.x);
     const auto enough = static_cast<int32_t>(most + most / 4);
     const int32_t tiles = end_tile - first_tile;
-    if (tiles < enough && tiles * (kScoreTile / 16) <= kGroups * kPickThreads) {
-      const int32_t size = tiles * (kScoreTile / 16) < enough ? 4 : 16;
-      const int32_t count = min(tiles * (kScoreTile / size), kGroups * kPickThreads);
-      const int64_t first_score = (static_cast<int64_t>(row_.index) * params_.tiles + first_tile) * kScoreTile;
+    if (tiles < enough && tiles * (kTile / 16) <= kGroups * kPickThreads) {
+      const int32_t size = tiles * (kTile / 16) < enough ? 4 : 16;
+      const int32_t count = min(tiles * (kTile / size), kGroups * kPickThreads);
+      const int64_t first_score =
+          static_cast<int64_t>(row_.index) * params_.tiles * kScoreTile + static_cast<int64_t>(first_tile) * kTile;
 #pragma unroll
       for (int i = 0; i < kGroups; ++i) {
         const int32_t group = i * kPickThreads + thread;
@@ -101,7 +107,7 @@ class SelectionCandidates {
       }
       return count;
     }
-    const uint32_t* maxima = params_.tile_maxima + static_cast<int64_t>(row_.index) * params_.tiles + first_tile;
+    const uint32_t* maxima = row_maxima() + first_tile;
     int32_t size = 1;
     while (tiles > size * kGroups * kPickThreads) {
       size *= 2;
@@ -146,8 +152,8 @@ class SelectionCandidates {
 
   /// Lists those of the block's tiles that hold some of the `most` highest scores, in order.
   __device__ void find_tiles(uint32_t most) {
-    const int32_t first_tile = params_.sink_tokens / kScoreTile;
-    const int32_t end_tile = (row_.far_end + kScoreTile - 1) / kScoreTile;
+    const int32_t first_tile = params_.sink_tokens / kTile;
+    const int32_t end_tile = (row_.far_end + kTile - 1) / kTile;
     const int32_t block_begin = first_tile + part_of(end_tile - first_tile, block_, blocks_);
     const int32_t block_count = first_tile + part_of(end_tile - first_tile, block_ + 1, blocks_) - block_begin;
     own_begin_ = block_begin + part_of(block_count, warp_, kPickWarps);
@@ -184,10 +190,10 @@ class SelectionCandidates {
   /// The lane's scores, neighbours, of kTileBatch listed tiles from `first` on, as order keys; returns the position of
   /// the first.
   __device__ int32_t read_tiles(int32_t first, uint32_t (&keys)[kLaneScores]) const {
-    constexpr int kLanes = kScoreTile / kLaneScores;  // to a tile
+    constexpr int kLanes = kTile / kLaneScores;  // to a tile
     const int32_t number = first + lane_ / kLanes;
     const bool exists = number < min(num_tiles_, kTileCapacity);
-    const int32_t position = exists ? shared_.tiles[number] * kScoreTile + lane_ % kLanes * kLaneScores : 0;
+    const int32_t position = exists ? shared_.tiles[number] * kTile + lane_ % kLanes * kLaneScores : 0;
     const float* scores = params_.scores + static_cast<int64_t>(row_.index) * params_.tiles * kScoreTile + position;
 #pragma unroll
     for (int i = 0; i < kLaneScores; i += 4) {

@@ -131,13 +131,27 @@ class SelectionScores {
         float* out = params_.scores + static_cast<int64_t>(row_index_[row]) * params_.tiles * kScoreTile + n;
         out[0] = scores[0];
         out[32] = scores[1];
-        const uint32_t maximum = __reduce_max_sync(0xffffffffu, order_key(fmaxf(scores[0], scores[1])));
-        if (lane_ == 0) {
-          params_.tile_maxima[static_cast<int64_t>(row_index_[row]) * params_.tiles + tile] = maximum;
-        }
-        add(sums_[row], scores, from_order_key(maximum));
+        add(sums_[row], scores, from_order_key(store_maxima(row, tile, scores)));
       }
     }
+  }
+
+  /// Returns the tile's.
+  __device__ uint32_t store_maxima(int row, int32_t tile, const float (&scores)[2]) const {
+    const int64_t first = static_cast<int64_t>(row_index_[row]) * params_.tiles + tile;
+    if (params_.many_share) {
+      const uint32_t maximum = __reduce_max_sync(0xffffffffu, order_key(fmaxf(scores[0], scores[1])));
+      if (lane_ == 0) {
+        params_.maxima[first] = maximum;
+      }
+      return maximum;
+    }
+    const uint2 halves = {__reduce_max_sync(0xffffffffu, order_key(scores[0])),
+                          __reduce_max_sync(0xffffffffu, order_key(scores[1]))};
+    if (lane_ == 0) {
+      reinterpret_cast<uint2*>(params_.maxima)[first] = halves;
+    }
+    return max(halves.x, halves.y);
   }
 
   /// The warp's reference is the largest exponent so far; the sum is the lane's own.

@@ -7,7 +7,9 @@
 namespace retrosparse::kernels::sm90 {
 
 inline constexpr int kSelectionMaxHeads = 256;
-inline constexpr int kScoreTile = 64;  ///< keys that share a maximum
+inline constexpr int kScoreTile = 64;  ///< keys that a warp scores at once
+/// Keys that share a maximum: fewer where rows are short and their best keys lie in many tiles.
+inline constexpr int kFewSharing = kScoreTile / 2, kManySharing = kScoreTile;
 
 /// Reference and sum of a set of weights 2^(exponent - reference).
 struct ScoreSum {
@@ -39,10 +41,11 @@ struct SelectionKernelParams {
   float* far_mass;
   // Rows are [batch, query_tokens, R].
   float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
-  uint32_t* tile_maxima;  ///< [rows, tiles], as order_key
+  uint32_t* maxima;       ///< [rows, tiles * kScoreTile / keys that share one], as order_key
   ScoreSum* sums;         ///< [rows, blocks]
   Candidate* candidates;  ///< [rows, kCandidates], in rising order of positions
   CandidateSum* candidate_sums;  ///< [rows]
+  bool many_share;               ///< kManySharing keys share a maximum, not kFewSharing
   bool scores_overlap;           ///< the launch before is none that the scores depend on
   int32_t tiles, blocks;
   int32_t query_tokens, num_heads, num_selected_heads, max_selected;
