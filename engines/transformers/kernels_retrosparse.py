@@ -21,12 +21,12 @@ def operators():
 def serve(use, x, head_dim):
     """Whether the operators are to run on tensors like x. `use`: True, False, or "cpu", which means the slow references
     that the library has for CPUs."""
-    if not use or operators() is None or x.requires_grad:
+    if not use or x.requires_grad:
         return False
-    if x.device.type == "cpu":
-        return use == ON_CPU
-    return (x.is_cuda and x.dtype == torch.bfloat16 and head_dim in HEAD_DIMS
-            and torch.cuda.get_device_capability(x.device) == (9, 0))
+    fits = use == ON_CPU if x.device.type == "cpu" else (
+        x.is_cuda and x.dtype == torch.bfloat16 and head_dim in HEAD_DIMS
+        and torch.cuda.get_device_capability(x.device) == (9, 0))
+    return fits and operators() is not None
 
 
 def serve_decoding(settings, gates):

@@ -104,7 +104,8 @@ tokenizer = AutoTokenizer.from_pretrained("<this folder>", trust_remote_code=Tru
 ```
 
 The modelling code beside the weights runs it in plain PyTorch, dense while it reads the prompt and sparse while it
-decodes. An engine that does not know the architecture refuses the checkpoint.
+decodes. On an H100 or H200, in bfloat16, RetroSparse's operator library makes it fast:
+`torch.ops.load_library("libretrosparse_ops.so")`. An engine that does not know the architecture refuses the checkpoint.
 )",
                      kMethod, settings_table(input),
                      input.weights == nullptr ? "those of the model before" : "trained further with sparse attention");
