@@ -116,6 +116,17 @@ class SelectionCandidates {
     for (int i = 0; i < kGroups; ++i) {
       groups[i] = 0;
     }
+    if (size % 2 == 0 && reinterpret_cast<uintptr_t>(maxima) % sizeof(uint2) == 0) {  // two maxima in one access
+      for (int32_t other = 0; other < size; other += 2) {
+#pragma unroll
+        for (int i = 0; i < kGroups; ++i) {
+          const int32_t tile = (i * kPickThreads + thread) * size + other;
+          const uint2 pair = tile < tiles ? __ldcg(reinterpret_cast<const uint2*>(maxima + tile)) : make_uint2(0, 0);
+          groups[i] = max(groups[i], max(pair.x, tile + 1 < tiles ? pair.y : 0));
+        }
+      }
+      return (tiles + size - 1) / size;
+    }
     for (int32_t other = 0; other < size; ++other) {
 #pragma unroll
       for (int i = 0; i < kGroups; ++i) {

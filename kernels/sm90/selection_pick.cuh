@@ -87,7 +87,7 @@ class SelectionPick {
   __device__ int32_t first_position() const {
     return params_.sink_tokens / kScoreTile * kScoreTile;
   }
-  static constexpr int kEach = 8;  // candidates of a thread, side by side
+  static constexpr int kEach = 4;  // candidates of a thread, side by side
   /// Candidates [first, first + kEach); of key 0 where there is none.
   __device__ void read_candidates(int32_t first, Candidate (&found)[kEach]) const {
 #pragma unroll
@@ -130,6 +130,13 @@ class SelectionPick {
         shared_.histogram, shared_.result, scan_, rule, {found_.threshold, found_.highest},
         pivot(found_.threshold, found_.highest),
         [&](const auto& visit) {
+          if (fits()) {  // in any order, and by as many threads as there are
+            for (int32_t i = threadIdx.x; i < count_; i += kPickThreads) {
+              const uint32_t key = shared_.candidates[i].key;
+              visit(key, weight_of(key));
+            }
+            return;
+          }
           for (int32_t first = kEach * threadIdx.x; first < count_; first += kEach * kPickThreads) {
             Candidate found[kEach];
             read_candidates(first, found);
