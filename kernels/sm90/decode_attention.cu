@@ -13,14 +13,24 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
     decode_attention_kernel(const __grid_constant__ DecodeKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<DecodeSharedMemory<kHeadDim>*>(shared_bytes);
-  DecodeUnit unit;
-  // In this order: what overlaps this launch may rely on all before it.
-  wait_for_previous_launch();
-  allow_next_launch();
-  if (find_unit(params, unit)) {
-    DecodeAttention<kHeadDim>(params, unit, shared).run();
-    DecodeMerge<kHeadDim>(params, unit, shared).run();
+  // A block that runs may rely on everything before the launch before its own: every launch waits before it allows the
+  // next one. Of the selection only the list and its length are new to what attends to it.
+  const bool follows_selection = params.part == DecodePart::kSelected;
+  if (!follows_selection) {
+    wait_for_previous_launch();
+    allow_next_launch();
   }
+  DecodeUnit unit;
+  if (!find_unit(params, unit)) {
+    return;
+  }
+  DecodeAttention<kHeadDim> attention(params, unit, shared);
+  if (follows_selection) {
+    wait_for_previous_launch();
+    allow_next_launch();
+  }
+  attention.run();
+  DecodeMerge<kHeadDim>(params, unit, shared).run();
 }
 
 int32_t count_selected_heads(const DecodeAttentionParams& params) {
@@ -41,7 +51,7 @@ bool has_valid_shape(const DecodeAttentionParams& params) {
       (int64_t{params.num_heads} / params.num_key_value_heads * params.query_tokens + kDecodeRows - 1) / kDecodeRows;
   return std::all_of(params.head_modes, params.head_modes + params.num_heads,
                      [](HeadMode mode) { return mode <= HeadMode::kSelected; }) &&
-         params.batch <= 65535 && params.batch * params.num_key_value_heads * row_tiles <= kDecodeMaxPairs;
+         params.batch <= 65535 && params.num_key_value_heads * row_tiles <= 65535;
 }
 
 bool is_valid(const DecodeAttentionParams& params) {
@@ -103,7 +113,7 @@ size_t decode_attention_workspace(const DecodeAttentionParams& params) {
   }
   const int64_t row_bytes =
       static_cast<int64_t>(sizeof(float2)) + params.head_dim * static_cast<int64_t>(sizeof(float));
-  return kDecodeCounterBytes + static_cast<size_t>(count_pairs(params, plan) * plan.partial_rows() * row_bytes);
+  return static_cast<size_t>(count_pairs(params, plan) * plan.partial_rows() * row_bytes);
 }
 
 cudaError_t decode_attention(const DecodeAttentionParams& params, cudaStream_t stream) {
@@ -127,8 +137,7 @@ cudaError_t decode_attention(const DecodeAttentionParams& params, cudaStream_t s
   kernel.selected_counts = params.selected_counts;
   auto* workspace = static_cast<unsigned char*>(params.workspace);
   const int64_t partial_rows = count_pairs(params, kernel.plan) * kernel.plan.partial_rows();
-  kernel.counters = reinterpret_cast<int32_t*>(workspace);
-  kernel.partials = reinterpret_cast<float*>(workspace + kDecodeCounterBytes);
+  kernel.partials = reinterpret_cast<float*>(workspace);
   kernel.partial_sums = reinterpret_cast<float2*>(kernel.partials + partial_rows * params.head_dim);
   kernel.query_tokens = params.query_tokens;
   kernel.num_heads = params.num_heads;

@@ -9,9 +9,6 @@
 
 namespace retrosparse::kernels::sm90 {
 
-inline constexpr int kDecodeWarps = 4;
-inline constexpr int kDecodeThreads = 32 * kDecodeWarps;
-inline constexpr int kSliceKeys = 16;
 inline constexpr int kSliceStages = 3;
 
 /// Reference and sum of a set of weights 2^(exponent - reference).
@@ -42,6 +39,7 @@ class DecodeAttention {
  public:
   using Shared = DecodeSharedMemory<kHeadDim>;
 
+  /// Touches nothing that a selection leaves.
   __device__ DecodeAttention(const DecodeKernelParams& params, const DecodeUnit& unit, Shared& shared)
       : params_(params),
         unit_(unit),
@@ -49,6 +47,7 @@ class DecodeAttention {
         warp_(threadIdx.x / 32),
         lane_(threadIdx.x % 32),
         key_count_(params.key_counts[unit.sequence]),
+        end_(unit.range.end),
         resident_(key_count_, params.query_tokens, params.window, params.sink_tokens) {
     const int64_t group_offset = unit.group * params.cache.head_stride;
     const bool paged = params.cache.page_table != nullptr;
@@ -58,27 +57,32 @@ class DecodeAttention {
     pages_ = paged ? params.cache.page_table + unit.sequence * params.cache.page_table_stride : nullptr;
     page_shift_ = paged ? 31 - __clz(params.cache.page_size) : 0;
     if (unit.kind == DecodeUnit::Kind::kSelected) {
-      selected_ = params.selected + DecodeRowMap(params, unit).selected_list(unit.own_row) * params.max_selected;
+      selected_list_ = DecodeRowMap(params, unit).selected_list(unit.own_row);
     }
+    load_queries();
+    find_bounds();
   }
 
   __device__ void run() {
-    const int32_t slices = (unit_.range.end - unit_.range.begin + kSliceKeys - 1) / kSliceKeys;
-    const int32_t own_slices = (slices - warp_ + kDecodeWarps - 1) / kDecodeWarps;
+    if (unit_.kind == DecodeUnit::Kind::kSelected) {
+      end_ = min(params_.selected_counts[selected_list_], params_.max_selected);
+    }
     int64_t offsets[kSliceStages];  // looked up together: a table or a list may lie behind each
 #pragma unroll
     for (int i = 0; i < kSliceStages; ++i) {
       offsets[i] = slice_offset(i);
     }
-#pragma unroll
+#pragma unroll 1  // runs once: more instructions would take longer to fetch
     for (int i = 0; i < kSliceStages; ++i) {
-      copy_slice(i, offsets[i]);
+      copy_slice(i, offsets[0]);
+#pragma unroll
+      for (int next = 1; next < kSliceStages; ++next) {
+        offsets[next - 1] = offsets[next];
+      }
     }
     int64_t next_offset = slice_offset(kSliceStages);
-    load_queries();
-    find_bounds();
     int32_t stage = 0;
-    for (int32_t i = 0; i < own_slices; ++i) {
+    for (int32_t i = 0; first_index(i) < end_; ++i) {
       copy_async_wait<kSliceStages - 1>();
       __syncwarp();
       attend(stage, first_index(i));
@@ -98,7 +102,7 @@ class DecodeAttention {
   static constexpr int kRowsPerAccess = 32 / kChunks;
 
   __device__ int32_t first_index(int32_t own_slice) const {
-    return unit_.range.begin + (own_slice * kDecodeWarps + warp_) * kSliceKeys;
+    return unit_.range.begin + own_slice * unit_.step + warp_ * kSliceKeys;
   }
 
   /// Offset of key index `index` of this unit from k_ and v_.
@@ -109,7 +113,8 @@ class DecodeAttention {
     } else if (unit_.kind == DecodeUnit::Kind::kFar) {
       key = resident_.sinks + index;
     } else {
-      key = min(max(selected_[index], 0), key_count_ - 1);  // whatever was selected, reads stay inside
+      const int32_t* selected = params_.selected + selected_list_ * params_.max_selected;
+      key = min(max(selected[index], 0), key_count_ - 1);  // whatever was selected, reads stay inside
     }
     if (pages_ == nullptr) {
       return key * params_.cache.token_stride;
@@ -125,7 +130,8 @@ class DecodeAttention {
   /// Offset of this lane's key of the warp's slice number `own_slice`, -1 past the end.
   __device__ int64_t slice_offset(int32_t own_slice) const {
     const int32_t index = first_index(own_slice) + lane_ % kSliceKeys;
-    return index < unit_.range.end ? key_offset(index) : -1;
+    const int64_t offset = index < unit_.range.end ? key_offset(index) : -1;  // a list is read before its length
+    return index < end_ ? offset : -1;
   }
 
   /// Starts the copy of the slice whose keys lie at the lanes' offsets.
@@ -213,7 +219,7 @@ class DecodeAttention {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int32_t index = first + 8 * tile + lane_ % 4 * 2 + j % 2;
-        bool visible = index < unit_.range.end;
+        bool visible = index < end_;
         if (unit_.kind == DecodeUnit::Kind::kWindow) {
           const int32_t key = resident_.key(index);
           visible = visible && key <= position_[j / 2] && (key >= first_visible_[j / 2] || key < params_.sink_tokens);
@@ -267,11 +273,12 @@ class DecodeAttention {
   Shared& shared_;
   const int32_t warp_, lane_;
   const int32_t key_count_;
+  int32_t end_;  ///< of the unit's indices; of a selected unit known in run()
   const ResidentKeys resident_;
   const __nv_bfloat16* k_;
   const __nv_bfloat16* v_;
   const int32_t* pages_;
-  const int32_t* selected_ = nullptr;
+  int64_t selected_list_ = 0;
   int32_t page_shift_;
   uint32_t queries_[kHeadDim / 16][4];
   float output_[kHeadDim / 8][4] = {};

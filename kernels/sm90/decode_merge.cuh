@@ -5,41 +5,26 @@
 
 namespace retrosparse::kernels::sm90 {
 
+// What the blocks leave for each other lies in memory that is zero before and after the launch: a word of zero bits has
+// not been written yet, so that the values themselves say when they are there, without flags and fences.
+__device__ inline float written(float value) {
+  return value == 0 ? -0.0f : value;
+}
+__device__ inline float4 written(const float4& value) {
+  return make_float4(written(value.x), written(value.y), written(value.z), written(value.w));
+}
+__device__ inline bool is_written(float word) {
+  return __float_as_uint(word) != 0;
+}
+__device__ inline bool is_written(const float2& words) {
+  return is_written(words.x) && is_written(words.y);
+}
+__device__ inline bool is_written(const float4& words) {
+  return is_written(words.x) && is_written(words.y) && is_written(words.z) && is_written(words.w);
+}
+
 /// Blocks start in the order of their index, so that a block may wait for lower ones, which run already, and for the
 /// few higher ones of its pair: they only need room, and at most 15 blocks of the pair wait.
-class PairCounters {
- public:
-  __device__ PairCounters(int32_t* counters, int32_t pair) : arrived_(counters + 2 * pair), merged_(arrived_ + 1) {}
-
-  /// By the whole block: what it wrote before is visible to a block that waits.
-  __device__ void arrive() {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      asm volatile("red.release.gpu.global.add.s32 [%0], 1;" ::"l"(arrived_) : "memory");
-    }
-  }
-  __device__ void wait_for(int32_t units) {
-    if (threadIdx.x == 0) {
-      int32_t arrived = 0;
-      do {
-        asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(arrived) : "l"(arrived_) : "memory");
-      } while (arrived < units);
-    }
-    __syncthreads();
-  }
-  /// The last of the merging blocks leaves the counters zero for the next launch.
-  __device__ void finish(int32_t merging_units) {
-    if (threadIdx.x == 0 && atomicAdd(merged_, 1) == merging_units - 1) {
-      *arrived_ = 0;
-      *merged_ = 0;
-    }
-  }
-
- private:
-  int32_t* arrived_;
-  int32_t* merged_;
-};
-
 template <int kHeadDim>
 class DecodeMerge {
  public:
@@ -55,9 +40,6 @@ class DecodeMerge {
 
   __device__ void run() {
     publish();
-    PairCounters counters(params_.counters, unit_.pair);
-    counters.arrive();
-
     // Row i of those that the launch finishes falls to live unit `live - 1 - i % mergers`.
     const uint32_t all_rows = (1u << unit_.rows) - 1;
     uint32_t finished = params_.part == DecodePart::kSelected ? unit_.selected_rows : all_rows;
@@ -66,13 +48,12 @@ class DecodeMerge {
     if (merger >= mergers) {
       return;
     }
-    counters.wait_for(unit_.live);
+    __syncthreads();  // the warps' shares have been read
     for (int32_t i = 0; finished != 0; ++i, finished &= finished - 1) {
       if (i % mergers == merger) {
         merge(__ffs(finished) - 1);
       }
     }
-    counters.finish(mergers);
   }
 
  private:
@@ -88,6 +69,9 @@ class DecodeMerge {
     for (int32_t i = threadIdx.x; i < rows * kVectors; i += kDecodeThreads) {
       const int32_t row = one_row ? unit_.own_row : i / kVectors;
       const int32_t column = i % kVectors;
+      if (unit_.kind == DecodeUnit::Kind::kFar && (unit_.dense_rows >> row & 1u) == 0) {
+        continue;  // nobody would read it
+      }
       WeightSum total;
       float4 output = make_float4(0, 0, 0, 0);
 #pragma unroll
@@ -95,9 +79,9 @@ class DecodeMerge {
         add(total, output, shared_.sums[warp][row], reinterpret_cast<const float4*>(shared_.output[warp][row])[column]);
       }
       const int32_t slot = base + (one_row ? 0 : row);
-      reinterpret_cast<float4*>(partials_ + static_cast<int64_t>(slot) * kHeadDim)[column] = output;
+      store_relaxed(partial(slot, column), written(output));
       if (column == 0) {
-        partial_sums_[slot] = make_float2(total.reference, total.sum);
+        store_relaxed(partial_sums_ + slot, make_float2(written(total.reference), written(total.sum)));
       }
     }
   }
@@ -124,23 +108,41 @@ class DecodeMerge {
 
     constexpr int kVectors = kHeadDim / 4;
     constexpr int kAtOnce = 32 / kVectors;  // partial results that a warp reads side by side: 1 or 2
-    constexpr int kBatch = 8;
+    constexpr int kBatch = 9;  // of each warp: what the 132 blocks of an H200 leave for four pairs, in one go
     const int32_t lane = threadIdx.x % 32;
     const int32_t warp = threadIdx.x / 32;
     constexpr int32_t kStride = kDecodeWarps * kAtOnce;
     WeightSum total;
     float4 output = make_float4(0, 0, 0, 0);
-    for (int32_t first = warp * kAtOnce + lane / kVectors; first < slots; first += kBatch * kStride) {
-      float2 sums[kBatch];
-      float4 values[kBatch];
+    for (int32_t first = warp * kAtOnce; first < slots; first += kBatch * kStride) {
+      const int32_t own = first + lane / kVectors;
+      float2 sums[kBatch] = {};
+      float4 values[kBatch] = {};
+      bool missing = true;
+      while (missing) {
+        missing = false;
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          const int32_t number = own + i * kStride;
+          if (number >= slots) {
+            sums[i].x = -INFINITY;
+          } else if (!is_written(sums[i]) || !is_written(values[i])) {
+            sums[i] = load_relaxed(partial_sums_ + slot(number));
+            values[i] = load_relaxed(partial(slot(number), lane));
+            missing = true;
+          }
+        }
+      }
+      __syncwarp();  // all lanes have read the sums
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        const int32_t number = first + i * kStride;
-        const bool exists = number < slots;
-        const int32_t source = exists ? slot(number) : 0;
-        sums[i] = exists ? __ldcg(&partial_sums_[source]) : make_float2(-INFINITY, 0);
-        const auto* partial = reinterpret_cast<const float4*>(partials_ + static_cast<int64_t>(source) * kHeadDim);
-        values[i] = exists ? __ldcg(partial + lane % kVectors) : make_float4(0, 0, 0, 0);
+        const int32_t number = own + i * kStride;
+        if (number < slots) {
+          *partial(slot(number), lane) = make_float4(0, 0, 0, 0);
+          if (lane % kVectors == 0) {
+            partial_sums_[slot(number)] = make_float2(0, 0);
+          }
+        }
       }
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
@@ -166,6 +168,11 @@ class DecodeMerge {
       write(index, is_selected, previous, previous_value);
     }
     __syncthreads();  // shared memory is free for the next row
+  }
+
+  /// The lane's four columns of a partial result.
+  __device__ float4* partial(int32_t slot, int32_t lane) const {
+    return reinterpret_cast<float4*>(partials_ + static_cast<int64_t>(slot) * kHeadDim) + lane % (kHeadDim / 4);
   }
 
   /// Sums up the warps and what kResident left, and writes one column of a row.

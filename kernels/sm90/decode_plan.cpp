@@ -54,11 +54,10 @@ DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multipr
                                : 0;
   const int64_t tiles = int64_t{params.num_key_value_heads} * plan.row_tiles;
 
-  // A few resident keys are waited for rather than streamed: one block per multiprocessor is as fast as two. Where a
-  // long index is read beside them, it gets the room.
+  // A few resident keys are waited for rather than streamed: one block per multiprocessor is as fast as two, and leaves
+  // room for the index scores and candidates beside them.
   constexpr int64_t kFewKeys = 512;
-  constexpr int32_t kManyTokens = 1 << 18;
-  const bool leaves_room = params.part == DecodePart::kResident && far == 0 && params.max_keys >= kManyTokens &&
+  const bool leaves_room = params.part == DecodePart::kResident && far == 0 &&
                            params.batch * tiles * resident <= kFewKeys * multiprocessors;
   // The unit size with the least estimated time: waves of one or two blocks per multiprocessor, each as long as its
   // keys plus what starting and merging a unit costs, in keys.

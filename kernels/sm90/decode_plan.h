@@ -24,7 +24,6 @@ namespace retrosparse::kernels::sm90 {
 inline constexpr int32_t kDecodeRows = 16;  ///< rows of a tile
 inline constexpr int32_t kDecodeMaxHeads = 256;
 inline constexpr int32_t kDecodeMaxSplits = 128;  ///< of each of the three kinds
-inline constexpr int32_t kDecodeMaxPairs = static_cast<int32_t>(kDecodeCounterBytes) / 8;
 
 /// The units of every pair; those that a pair has no rows for exit at once.
 struct DecodePlan {

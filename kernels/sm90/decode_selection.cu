@@ -9,17 +9,21 @@
 namespace retrosparse::kernels::sm90 {
 namespace {
 
+// A block that runs may rely on everything before the launch before its own: every launch waits before it allows the
+// next one. Scores beside the attention do not wait; then only what they and it have no part in may be relied on.
+
 template <int kRows, bool kReadOnce>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     selection_scores_kernel(const __grid_constant__ SelectionKernelParams params, int32_t row_chunks) {
-  allow_next_launch();
   if (!params.scores_overlap) {
     wait_for_previous_launch();
   }
+  allow_next_launch();
   SelectionScores<kRows, kReadOnce>(params).run(blockIdx.y / row_chunks, blockIdx.y % row_chunks * kRows);
   // Who waits for this launch relies on the one before it as well. One block that waits is enough: where many keys are
-  // still to be read, the others make room.
-  if (!kReadOnce || (blockIdx.x == gridDim.x - 1 && blockIdx.y == gridDim.y - 1 && blockIdx.z == gridDim.z - 1)) {
+  // still to be read, or others wait for what was read, the rest make room.
+  const bool is_last = blockIdx.x == gridDim.x - 1 && blockIdx.y == gridDim.y - 1 && blockIdx.z == gridDim.z - 1;
+  if (params.scores_overlap && (is_last || !(kReadOnce || params.scores_are_counted))) {
     wait_for_previous_launch();
   }
 }
@@ -28,18 +32,25 @@ template <int kTile>
 __global__ void __launch_bounds__(kPickThreads, 2)
     selection_candidates_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
-  allow_next_launch();
   SelectionCandidates<kTile> candidates(params, *reinterpret_cast<CandidatesSharedMemory*>(shared_bytes));
-  wait_for_previous_launch();
+  if (params.scores_are_counted) {
+    candidates.wait_for_scores();
+  } else {
+    wait_for_previous_launch();
+  }
+  allow_next_launch();
   candidates.run();
+  if (params.scores_are_counted) {
+    wait_for_previous_launch();  // for the pick, which relies on the attention
+  }
 }
 
 __global__ void __launch_bounds__(kPickThreads, 2)
     selection_pick_kernel(const __grid_constant__ SelectionKernelParams params) {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
-  allow_next_launch();
   SelectionPick pick(params, *reinterpret_cast<PickSharedMemory*>(shared_bytes));
   wait_for_previous_launch();
+  allow_next_launch();
   pick.run();
 }
 
@@ -56,6 +67,7 @@ struct SelectionPlan {
   int32_t blocks;        ///< along the keys
   int32_t cluster;       ///< blocks that share a row in the second kernel
   int32_t tiles;
+  bool are_short;   ///< the rows: scored while the attention still runs beside
   bool reads_once;  ///< what is read would drive the scores out of L2, which has room for them
   int64_t rows;
 
@@ -66,7 +78,7 @@ struct SelectionPlan {
   size_t sum_bytes() const { return (static_cast<size_t>(rows) * blocks * sizeof(ScoreSum) + 15) / 16 * 16; }
   size_t candidate_bytes() const { return static_cast<size_t>(rows) * kCandidates * sizeof(Candidate); }
   size_t bytes() const {
-    return score_bytes() + maxima_bytes() + sum_bytes() + candidate_bytes() +
+    return kSelectionCounterBytes + score_bytes() + maxima_bytes() + sum_bytes() + candidate_bytes() +
            static_cast<size_t>(rows) * sizeof(CandidateSum);
   }
 };
@@ -133,16 +145,19 @@ cudaError_t make_plan(const DecodeSelectionParams& params, SelectionPlan& plan) 
     plan.rows_at_once *= 2;
   }
   plan.row_chunks = (group_rows + plan.rows_at_once - 1) / plan.rows_at_once;
-  plan.tiles = (params.max_keys + kScoreTile - 1) / kScoreTile;
+  plan.tiles = (params.max_keys + 4 * kScoreTile - 1) / (4 * kScoreTile) * 4;  // maxima are read four at a time
   plan.rows = int64_t{params.batch} * params.query_tokens * params.num_selected_heads;
   // An H200 has 50 MB of L2.
   const int64_t index_bytes = int64_t{params.batch} * plan.groups * params.max_keys * kIndexDim * 2;
   plan.reads_once = index_bytes > int64_t{50} << 20 && plan.score_bytes() <= size_t{25} << 20;
-  // Two blocks per multiprocessor in all, but none with less than a step for each warp.
+  // Two blocks per multiprocessor in all, but none with less than a step for each warp. Short rows take the room of
+  // one: beside a block of the attention there is no more.
   const int64_t grid = std::max<int64_t>(1, int64_t{plan.groups} * plan.row_chunks * params.batch);
+  constexpr int64_t kFewTiles = 16;  // to a warp
+  plan.are_short = params.scores_overlap_attention && grid * plan.tiles <= kFewTiles * kScoreWarps * multiprocessors;
+  const int64_t slots = (plan.are_short ? 1 : 2) * int64_t{multiprocessors};
   const int64_t most = (plan.tiles + 2 * kScoreWarps - 1) / (2 * kScoreWarps);
-  plan.blocks =
-      static_cast<int32_t>(std::clamp<int64_t>(2 * multiprocessors / grid, 1, std::min<int64_t>(most, kPickThreads)));
+  plan.blocks = static_cast<int32_t>(std::clamp<int64_t>(slots / grid, 1, std::min<int64_t>(most, kPickThreads)));
   plan.cluster = 1;
   while (plan.cluster < kMaxCandidateCluster && 2 * plan.cluster * plan.rows <= 2 * multiprocessors) {
     plan.cluster *= 2;
@@ -173,6 +188,9 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   kernel.selected_counts = params.selected_counts;
   kernel.far_mass = params.far_mass;
   auto* workspace = static_cast<unsigned char*>(params.workspace);
+  kernel.scored = reinterpret_cast<uint32_t*>(workspace);
+  kernel.score_blocks = static_cast<uint32_t>(plan.blocks * plan.groups * plan.row_chunks) * params.batch;
+  workspace += kSelectionCounterBytes;
   kernel.scores = reinterpret_cast<float*>(workspace);
   workspace += plan.score_bytes();
   kernel.maxima = reinterpret_cast<uint32_t*>(workspace);
@@ -184,6 +202,7 @@ cudaError_t prepare(const DecodeSelectionParams& params, SelectionPlan& plan, Se
   kernel.candidate_sums = reinterpret_cast<CandidateSum*>(workspace);
   kernel.many_share = params.max_keys > kMostKeysOfFew;
   kernel.scores_overlap = params.scores_overlap_attention;
+  kernel.scores_are_counted = plan.are_short;
   kernel.tiles = plan.tiles;
   kernel.blocks = plan.blocks;
   kernel.query_tokens = params.query_tokens;
@@ -245,41 +264,26 @@ size_t decode_selection_workspace(const DecodeSelectionParams& params) {
   return plan.bytes();
 }
 
-cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStream_t stream) {
+cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream) {
   if (has_nothing_to_do(params)) {
     return cudaSuccess;
   }
-  SelectionPlan plan;
-  SelectionKernelParams kernel;
-  if (const cudaError_t error = prepare(params, plan, kernel); error != cudaSuccess) {
-    return error;
-  }
-  const cudaError_t error = launch_scores(plan, kernel, params.batch, stream);
-  const auto candidates =
-      kernel.many_share ? selection_candidates_kernel<kManySharing> : selection_candidates_kernel<kFewSharing>;
-  return error != cudaSuccess ? error
-                              : launch_rows<CandidatesSharedMemory>(candidates, plan, plan.cluster, kernel, stream);
-}
-
-cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStream_t stream) {
-  if (has_nothing_to_do(params)) {
-    return cudaSuccess;
-  }
-  SelectionPlan plan;
-  SelectionKernelParams kernel;
   if (params.gates == nullptr || params.lse_local == nullptr || params.selected == nullptr ||
       params.selected_counts == nullptr) {
     return cudaErrorInvalidValue;
   }
-  if (const cudaError_t error = prepare(params, plan, kernel); error != cudaSuccess) {
-    return error;
+  SelectionPlan plan;
+  SelectionKernelParams kernel;
+  cudaError_t error = prepare(params, plan, kernel);
+  if (error == cudaSuccess) {
+    error = launch_scores(plan, kernel, params.batch, stream);
   }
-  return launch_rows<PickSharedMemory>(selection_pick_kernel, plan, 1, kernel, stream);
-}
-
-cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream) {
-  const cudaError_t error = decode_selection_scores(params, stream);
-  return error != cudaSuccess ? error : decode_selection_pick(params, stream);
+  if (error == cudaSuccess) {
+    const auto candidates =
+        kernel.many_share ? selection_candidates_kernel<kManySharing> : selection_candidates_kernel<kFewSharing>;
+    error = launch_rows<CandidatesSharedMemory>(candidates, plan, plan.cluster, kernel, stream);
+  }
+  return error != cudaSuccess ? error : launch_rows<PickSharedMemory>(selection_pick_kernel, plan, 1, kernel, stream);
 }
 
 }  // namespace retrosparse::kernels::sm90

@@ -6,6 +6,11 @@
 
 namespace retrosparse::kernels::sm90 {
 
+inline constexpr int kDecodeWarps = 4;
+inline constexpr int kDecodeThreads = 32 * kDecodeWarps;
+inline constexpr int kSliceKeys = 16;
+inline constexpr int kDecodeStep = kDecodeWarps * kSliceKeys;  ///< keys that a block takes at once
+
 struct DecodeKernelParams {
   const __nv_bfloat16* q;
   __nv_bfloat16* o;
@@ -15,7 +20,6 @@ struct DecodeKernelParams {
   const int32_t* key_counts;
   const int32_t* selected;
   const int32_t* selected_counts;
-  int32_t* counters;     ///< [pairs][2]: units that have left their results, rows' merges that are done
   float2* partial_sums;  ///< [pairs][partial_rows]: exponent reference and sum of weights
   float* partials;       ///< [pairs][partial_rows][head_dim]: weighted sums of values
   int32_t query_tokens, num_heads, num_key_value_heads, num_selected_heads, max_selected;
@@ -38,7 +42,8 @@ struct DecodeUnit {
   int32_t own_row;          ///< in the tile, of a selected unit
   int32_t index;            ///< among the live units of the pair
   int32_t live;             ///< units of the pair that take part
-  IndexRange range;         ///< of the kind's own key indices
+  IndexRange range;         ///< of the kind's own key indices; of a selected unit from its first key to the last place
+  int32_t step;             ///< in the range, from one key of a warp's slice to that of its next one
 };
 
 /// The query tokens and heads behind the rows of a tile.
@@ -98,6 +103,7 @@ __device__ inline bool find_unit(const DecodeKernelParams& params, DecodeUnit& u
   if (x < plan.window_splits) {
     unit.kind = DecodeUnit::Kind::kWindow;
     unit.index = x;
+    unit.step = kDecodeStep;
     unit.range = split_range(resident.count, plan.window_splits, x);
     return true;
   }
@@ -105,6 +111,7 @@ __device__ inline bool find_unit(const DecodeKernelParams& params, DecodeUnit& u
   if (x < plan.far_splits) {
     unit.kind = DecodeUnit::Kind::kFar;
     unit.index = plan.window_splits + x;
+    unit.step = kDecodeStep;
     unit.range = split_range(resident.far_count(), plan.far_splits, x);
     return unit.dense_rows != 0;
   }
@@ -116,8 +123,9 @@ __device__ inline bool find_unit(const DecodeKernelParams& params, DecodeUnit& u
   unit.kind = DecodeUnit::Kind::kSelected;
   unit.index = plan.window_splits + far_splits + x;
   unit.own_row = nth_set_bit(unit.selected_rows, rank);
-  const int32_t count = min(params.selected_counts[map.selected_list(unit.own_row)], params.max_selected);
-  unit.range = split_range(count, plan.selected_splits, x % plan.selected_splits);
+  // In turns, so that a unit's places in the list do not depend on how many are listed.
+  unit.range = {x % plan.selected_splits * kDecodeStep, params.max_selected};
+  unit.step = plan.selected_splits * kDecodeStep;
   return true;
 }
 

@@ -113,6 +113,43 @@ __device__ inline void allow_next_launch() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+/// Adds one to a counter; what the block wrote before its last barrier is visible to who acquires it.
+template <class Integer>
+__device__ inline void count_released(Integer* counter) {
+  static_assert(sizeof(Integer) == 4);
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+template <class Integer>
+__device__ inline Integer load_acquired(const Integer* counter) {
+  static_assert(sizeof(Integer) == 4);
+  Integer value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
+  return value;
+}
+
+/// Accesses past L1 that need no order: what one block of a launch writes and another one looks at until it is there.
+__device__ inline void store_relaxed(float4* target, const float4& value) {
+  asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(target), "f"(value.x), "f"(value.y),
+               "f"(value.z), "f"(value.w)
+               : "memory");
+}
+__device__ inline void store_relaxed(float2* target, const float2& value) {
+  asm volatile("st.relaxed.gpu.global.v2.f32 [%0], {%1, %2};" ::"l"(target), "f"(value.x), "f"(value.y) : "memory");
+}
+__device__ inline float4 load_relaxed(const float4* source) {
+  float4 value;
+  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+               : "l"(source)
+               : "memory");
+  return value;
+}
+__device__ inline float2 load_relaxed(const float2* source) {
+  float2 value;
+  asm volatile("ld.relaxed.gpu.global.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(source) : "memory");
+  return value;
+}
+
 /// An L2 policy for what is read once: the first to leave, so that what was written there before stays. Loads with any
 /// policy are a little slower than loads without.
 __device__ inline uint64_t evict_first_policy() {

@@ -14,8 +14,15 @@ namespace retrosparse::kernels::sm90 {
 inline constexpr int kMaxCandidateCluster = 8;
 inline constexpr int kTileCapacity = 5120;
 
+inline constexpr int kMostGroups = 8192;
+
+// What runs here runs once, so that its instructions take as long to fetch as to run: small loops instead of unrolled
+// ones, and shared memory instead of registers.
 struct CandidatesSharedMemory {
-  Candidate candidates[kCandidates];  ///< the block's own
+  union {
+    Candidate candidates[kCandidates];  ///< the block's own
+    uint32_t groups[kMostGroups];       ///< maxima of groups of keys, until the threshold is known
+  };
   RadixHistogram histogram;
   int32_t tiles[kTileCapacity];  ///< of the block's share, those that hold candidates
   uint32_t peer_counts[kMaxCandidateCluster];
@@ -27,7 +34,7 @@ struct CandidatesSharedMemory {
 template <int kTile>
 class SelectionCandidates {
  public:
-  /// Touches nothing that earlier launches write.
+  /// While the scores are still computed: touches nothing of theirs.
   __device__ SelectionCandidates(const SelectionKernelParams& params, CandidatesSharedMemory& shared)
       : params_(params),
         shared_(shared),
@@ -39,14 +46,23 @@ class SelectionCandidates {
         warp_(threadIdx.x / 32),
         row_(params, static_cast<int32_t>(blockIdx.x) / blocks_) {
     shared.histogram.clear();
+    row_.find_end(params_);
     cluster_.sync();  // the other blocks run: their shared memory may be written
+  }
+
+  /// Not for the end of their launch, which waits for the attention.
+  __device__ void wait_for_scores() const {
+    if (threadIdx.x == 0) {
+      while (load_acquired(params_.scored) != params_.score_blocks) {
+      }
+    }
+    __syncthreads();
   }
 
   __device__ void run() {
     if (threadIdx.x < params_.blocks) {
       largest_exponent_ = params_.sums[static_cast<int64_t>(row_.index) * params_.blocks + threadIdx.x].reference;
     }
-    row_.find_end(params_);
     const uint32_t most = min(row_.far_count(params_), row_.most);
     if (most > 0) {
       find_tiles(most);
@@ -58,100 +74,88 @@ class SelectionCandidates {
   static constexpr float kLn2 = 0.69314718f;
   static constexpr int kLaneScores = 16;
   static constexpr int kTileBatch = 32 * kLaneScores / kTile;  // tiles that a warp reads together
-  static constexpr int kOwnRounds = 4;          // of 32 maxima that a warp keeps: 1M keys for a whole cluster
-  static constexpr int kGroups = 16;            // of keys, to a thread
-  static constexpr uint32_t kSpareGroups = 64;  // whose best keys may be candidates in vain
+  static constexpr int kOwnTiles = 4;                          // of a thread, read ahead: 1M keys for a whole cluster
+  static constexpr int32_t kMostEmpty = 6;                     // groups, before the first far key and behind the last
+  static constexpr uint32_t kSpareGroups = 64;                 // whose best keys may be candidates in vain
 
-  /// Of the tiles with far keys every block has a run, and every warp a run of those. visit(tile, maximum), 0 past the
-  /// end, by whole warps in order.
-  template <class Visit>
-  __device__ void for_each_tile(const Visit& visit) const {
-#pragma unroll
-    for (int round = 0; round < kOwnRounds; ++round) {
-      if (own_begin_ + 32 * round < own_end_) {
-        visit(own_begin_ + 32 * round + lane_, own_maxima_[round]);
-      }
-    }
-    for (int32_t tile = own_begin_ + 32 * kOwnRounds + lane_; tile - lane_ < own_end_; tile += 32) {
-      visit(tile, maximum(tile));
-    }
-  }
   __device__ const uint32_t* row_maxima() const {
     return params_.maxima + static_cast<int64_t>(row_.index) * params_.tiles * (kScoreTile / kTile);
   }
-  __device__ uint32_t maximum(int32_t tile) const {
-    return tile < own_end_ ? __ldcg(row_maxima() + tile) : 0;
-  }
 
-  /// Maxima of disjoint groups of keys: as many groups as a block holds in registers, of tiles, or of fewer keys where
-  /// the tiles are hardly more than `most`. Returns the number of groups.
-  __device__ int32_t read_groups(int32_t first_tile, int32_t end_tile, uint32_t most,
-                                 uint32_t (&groups)[kGroups]) const {
+  /// Leaves maxima of disjoint groups of keys in shared memory: of tiles, or of fewer keys where the tiles are hardly
+  /// more than `most`. Returns the number of groups; a barrier has to follow.
+  __device__ int32_t read_groups(int32_t first_tile, int32_t end_tile, uint32_t most) const {
     const auto thread = static_cast<int32_t>(threadIdx.x);
     const auto enough = static_cast<int32_t>(most + most / 4);
     const int32_t tiles = end_tile - first_tile;
-    if (tiles < enough && tiles * (kTile / 16) <= kGroups * kPickThreads) {
+    if (tiles < enough && tiles * (kTile / 16) <= kMostGroups) {
       const int32_t size = tiles * (kTile / 16) < enough ? 4 : 16;
-      const int32_t count = min(tiles * (kTile / size), kGroups * kPickThreads);
-      const int64_t first_score =
-          static_cast<int64_t>(row_.index) * params_.tiles * kScoreTile + static_cast<int64_t>(first_tile) * kTile;
-#pragma unroll
-      for (int i = 0; i < kGroups; ++i) {
-        const int32_t group = i * kPickThreads + thread;
-        groups[i] = 0;
-        for (int32_t j = 0; j < size && group < count; j += 4) {
-          const auto* scores = reinterpret_cast<const float4*>(params_.scores + first_score + group * size + j);
-          const float4 four = __ldcg(scores);
-          groups[i] = max(groups[i], order_key(fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w))));
+      const int32_t count = min(tiles * (kTile / size), kMostGroups);
+      const float* scores = params_.scores + static_cast<int64_t>(row_.index) * params_.tiles * kScoreTile +
+                            static_cast<int64_t>(first_tile) * kTile;
+#pragma unroll 2
+      for (int32_t group = thread; group < count; group += kPickThreads) {
+        uint32_t maximum = 0;
+#pragma unroll 1
+        for (int32_t i = 0; i < size; i += 4) {
+          const float4 four = __ldcg(reinterpret_cast<const float4*>(scores + group * size + i));
+          maximum = max(maximum, order_key(fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w))));
         }
+        shared_.groups[group] = maximum;
       }
       return count;
     }
-    const uint32_t* maxima = row_maxima() + first_tile;
-    int32_t size = 1;
-    while (tiles > size * kGroups * kPickThreads) {
-      size *= 2;
+    const int32_t first_four = first_tile / 4;
+    const int32_t fours = (end_tile + 3) / 4 - first_four;
+    const bool by_tile = 4 * fours <= kMostGroups;
+    int32_t each = 1;  // fours to a group, else
+    while (fours > each * kMostGroups) {
+      each *= 2;
     }
-#pragma unroll
-    for (int i = 0; i < kGroups; ++i) {
-      groups[i] = 0;
-    }
-    if (size % 2 == 0 && reinterpret_cast<uintptr_t>(maxima) % sizeof(uint2) == 0) {  // two maxima in one access
-      for (int32_t other = 0; other < size; other += 2) {
-#pragma unroll
-        for (int i = 0; i < kGroups; ++i) {
-          const int32_t tile = (i * kPickThreads + thread) * size + other;
-          const uint2 pair = tile < tiles ? __ldcg(reinterpret_cast<const uint2*>(maxima + tile)) : make_uint2(0, 0);
-          groups[i] = max(groups[i], max(pair.x, tile + 1 < tiles ? pair.y : 0));
-        }
+    const auto* maxima = reinterpret_cast<const uint4*>(row_maxima()) + first_four;
+    const auto read = [&](int32_t i) {
+      const int32_t tile = 4 * (first_four + i);
+      uint4 four = i < fours ? __ldcg(maxima + i) : make_uint4(0, 0, 0, 0);
+      four.x = tile >= first_tile && tile < end_tile ? four.x : 0;
+      four.y = tile + 1 >= first_tile && tile + 1 < end_tile ? four.y : 0;
+      four.z = tile + 2 >= first_tile && tile + 2 < end_tile ? four.z : 0;
+      four.w = tile + 3 >= first_tile && tile + 3 < end_tile ? four.w : 0;
+      return four;
+    };
+    if (!by_tile && each > 1) {
+#pragma unroll 1
+      for (int32_t group = thread; group < kMostGroups; group += kPickThreads) {
+        shared_.groups[group] = 0;
       }
-      return (tiles + size - 1) / size;
+      __syncthreads();
     }
-    for (int32_t other = 0; other < size; ++other) {
-#pragma unroll
-      for (int i = 0; i < kGroups; ++i) {
-        const int32_t tile = (i * kPickThreads + thread) * size + other;
-        groups[i] = max(groups[i], tile < tiles ? __ldcg(maxima + tile) : 0);
+#pragma unroll 4
+    for (int32_t i = thread; i < fours; i += kPickThreads) {
+      const uint4 four = read(i);
+      const uint32_t maximum = max(max(four.x, four.y), max(four.z, four.w));
+      if (by_tile) {
+        reinterpret_cast<uint4*>(shared_.groups)[i] = four;
+      } else if (each == 1) {
+        shared_.groups[i] = maximum;
+      } else {
+        atomicMax(&shared_.groups[i / each], maximum);
       }
     }
-    return (tiles + size - 1) / size;
+    return by_tile ? 4 * fours : (fours + each - 1) / each;
   }
 
   /// Sets threshold_ to a score that at least `most` keys reach.
   __device__ void find_threshold(int32_t first_tile, int32_t end_tile, uint32_t most) {
-    uint32_t groups[kGroups];
-    const int32_t count = read_groups(first_tile, end_tile, most, groups);
+    const int32_t count = read_groups(first_tile, end_tile, most);
     // An upper bound for the scores: the references are their largest exponents, but for rounding.
     constexpr uint32_t kRoundings = 16;
     highest_ = scan_.maximum(order_key(largest_exponent_ * kLn2)) + kRoundings;
     threshold_ = kNoScore + 1;
-    if (count > static_cast<int32_t>(most)) {
+    if (count - kMostEmpty > static_cast<int32_t>(most)) {
       const auto for_each = [&](const auto& visit) {
-#pragma unroll
-        for (int i = 0; i < kGroups; ++i) {
-          if (i * kPickThreads < count) {
-            visit(groups[i], 0u);
-          }
+#pragma unroll 2
+        for (int32_t group = threadIdx.x; group < count; group += kPickThreads) {
+          visit(shared_.groups[group], 0u);
         }
       };
       const auto good_enough = [](const RadixResult& result) { return result.equal <= kSpareGroups; };
@@ -167,35 +171,46 @@ class SelectionCandidates {
     const int32_t end_tile = (row_.far_end + kTile - 1) / kTile;
     const int32_t block_begin = first_tile + part_of(end_tile - first_tile, block_, blocks_);
     const int32_t block_count = first_tile + part_of(end_tile - first_tile, block_ + 1, blocks_) - block_begin;
-    own_begin_ = block_begin + part_of(block_count, warp_, kPickWarps);
-    own_end_ = block_begin + part_of(block_count, warp_ + 1, kPickWarps);
+    const int32_t each = (block_count + kPickThreads - 1) / kPickThreads;  // to a thread, side by side
+    const int32_t begin = block_begin + min(static_cast<int32_t>(threadIdx.x) * each, block_count);
+    const int32_t end = min(begin + each, block_begin + block_count);
+    const auto maximum = [&](int32_t tile) { return tile < end ? __ldcg(row_maxima() + tile) : 0; };
+    uint32_t own[kOwnTiles];  // while the threshold is looked for
 #pragma unroll
-    for (int round = 0; round < kOwnRounds; ++round) {
-      own_maxima_[round] = maximum(own_begin_ + 32 * round + lane_);
+    for (int i = 0; i < kOwnTiles; ++i) {
+      own[i] = maximum(begin + i);
     }
     find_threshold(first_tile, end_tile, most);
-    uint32_t own_taken = 0;
-    for_each_tile([&](int32_t, uint32_t key) { own_taken += __popc(__ballot_sync(0xffffffffu, key >= threshold_)); });
-    const BlockScan::Result slots = scan_.across_warps(own_taken);
-    num_tiles_ = static_cast<int32_t>(slots.total);
-    uint32_t slot = slots.before;
-    for_each_tile([&](int32_t tile, uint32_t key) {
-      const uint32_t lanes = __ballot_sync(0xffffffffu, key >= threshold_);
-      const uint32_t own_slot = slot + __popc(lanes & lanes_below());
-      if (key >= threshold_ && own_slot < kTileCapacity) {
-        shared_.tiles[own_slot] = tile;
+    const auto for_each_taken = [&](const auto& visit) {
+#pragma unroll
+      for (int i = 0; i < kOwnTiles; ++i) {
+        if (own[i] >= threshold_) {
+          visit(begin + i);
+        }
       }
-      slot += __popc(lanes);
+#pragma unroll 1
+      for (int32_t tile = begin + kOwnTiles; tile < end; ++tile) {
+        if (maximum(tile) >= threshold_) {
+          visit(tile);
+        }
+      }
+    };
+    uint32_t taken = 0;
+    for_each_taken([&](int32_t) { ++taken; });
+    uint2 all = {0, 0};
+    uint32_t slot = scan_.before({taken, 0}, all).x;
+    num_tiles_ = static_cast<int32_t>(all.x);
+    for_each_taken([&](int32_t tile) {
+      if (slot < kTileCapacity) {
+        shared_.tiles[slot] = tile;
+      }
+      ++slot;
     });
     __syncthreads();
   }
 
   __device__ static int32_t part_of(int32_t count, int32_t part, int32_t parts) {
     return static_cast<int32_t>(static_cast<int64_t>(count) * part / parts);
-  }
-
-  __device__ uint32_t lanes_below() const {
-    return (1u << lane_) - 1;
   }
 
   /// The lane's scores, neighbours, of kTileBatch listed tiles from `first` on, as order keys; returns the position of
@@ -221,6 +236,7 @@ class SelectionCandidates {
   /// Every block reads its listed tiles; what reaches the threshold goes, in order, to the row's candidates if it fits.
   __device__ void gather() {
     uint32_t own = 0;  // of the block
+#pragma unroll 1
     for (int32_t first = 0; first < min(num_tiles_, kTileCapacity); first += kTileBatch * kPickWarps) {
       uint32_t keys[kLaneScores];
       const int32_t position = read_tiles(first + warp_ * kTileBatch, keys);
@@ -247,12 +263,14 @@ class SelectionCandidates {
     cluster_.sync();
     uint32_t before = 0;
     uint32_t total = 0;
+#pragma unroll 1
     for (int32_t peer = 0; peer < blocks_; ++peer) {
       before += peer < block_ ? shared_.peer_counts[peer] : 0;
       total += shared_.peer_counts[peer];
     }
     if (total <= kCandidates) {
       Candidate* out = params_.candidates + static_cast<int64_t>(row_.index) * kCandidates + before;
+#pragma unroll 1
       for (uint32_t i = threadIdx.x; i < own; i += kPickThreads) {
         out[i] = shared_.candidates[i];
       }
@@ -270,8 +288,6 @@ class SelectionCandidates {
   const int32_t lane_, warp_;
   SelectionRow row_;
   float largest_exponent_ = -INFINITY;  ///< of the keys of block threadIdx.x of the first kernel
-  int32_t own_begin_ = 0, own_end_ = 0;
-  uint32_t own_maxima_[kOwnRounds];
   uint32_t threshold_ = 0, highest_ = 0;
   int32_t num_tiles_ = 0;
 };

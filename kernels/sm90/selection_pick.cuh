@@ -15,7 +15,7 @@ struct PickSharedMemory {
 
 class SelectionPick {
  public:
-  /// Touches nothing that earlier launches write.
+  /// While the candidates are still gathered: touches nothing of theirs, but relies on the scores.
   __device__ SelectionPick(const SelectionKernelParams& params, PickSharedMemory& shared)
       : params_(params),
         shared_(shared),
@@ -23,52 +23,84 @@ class SelectionPick {
         lane_(threadIdx.x % 32),
         warp_(threadIdx.x / 32),
         row_(params, static_cast<int32_t>(blockIdx.x)) {
+    gate_ = params.gates[row_.index];
+    ScoreSum own = {-INFINITY, 0};  // of block threadIdx.x of the first kernel
+    if (threadIdx.x < params.blocks) {
+      const float2 sum = __ldcg(reinterpret_cast<const float2*>(params.sums) +
+                                static_cast<int64_t>(row_.index) * params.blocks + threadIdx.x);
+      own = {sum.x, sum.y};
+    }
+    row_.find_end(params);
+    far_count_ = row_.far_count(params);
     shared.histogram.clear();
-    __syncthreads();
+    lse_far_log2_ = total_log2(own);
+    if (!params.scores_are_counted) {
+      find_units(lse_local());
+    }
   }
 
   __device__ void run() {
-    const int64_t local = (static_cast<int64_t>(row_.sequence) * params_.query_tokens + row_.token) * params_.num_heads;
-    gate_ = params_.gates[row_.index];
-    lse_local_ = params_.lse_local[local + row_.head];
-    if (threadIdx.x < params_.blocks) {
-      block_sum_ = params_.sums[static_cast<int64_t>(row_.index) * params_.blocks + threadIdx.x];
+    const float lse_late = params_.scores_are_counted ? lse_local() : 0;
+    const Candidate* candidates = params_.candidates + static_cast<int64_t>(row_.index) * kCandidates;
+    Candidate first[kFirst];  // read before their number is known
+#pragma unroll
+    for (int i = 0; i < kFirst; ++i) {
+      first[i] = candidates[i * kPickThreads + threadIdx.x];
     }
     found_ = params_.candidate_sums[row_.index];
-    row_.find_end(params_);
-    const uint32_t far_count = row_.far_count(params_);
-    const uint32_t most = min(far_count, row_.most);
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+      *params_.scored = 0;  // for the next selection
+    }
+    const uint32_t most = min(far_count_, row_.most);
     count_ = most == 0 ? 0 : fits() ? static_cast<int32_t>(found_.count) : row_.far_end - first_position();
     if (most > 0 && fits()) {
-      const Candidate* candidates = params_.candidates + static_cast<int64_t>(row_.index) * kCandidates;
-      for (int32_t i = threadIdx.x; i < count_; i += kPickThreads) {
+#pragma unroll
+      for (int i = 0; i < kFirst; ++i) {
+        shared_.candidates[i * kPickThreads + threadIdx.x] = first[i];
+      }
+#pragma unroll 1
+      for (int32_t i = kFirst * kPickThreads + threadIdx.x; i < count_; i += kPickThreads) {
         shared_.candidates[i] = candidates[i];
       }
     }
-    const float share = share_to_cover(far_count);
-    const uint32_t units = share > 1 ? UINT32_MAX : __float2uint_ru(fmaxf(share, 0) * TakeRule::kUnit);
-    list({most, min(far_count, row_.least), units});
+    if (params_.scores_are_counted) {
+      find_units(lse_late);
+    }
+    list({most, min(far_count_, row_.least), units_});
   }
 
  private:
   static constexpr float kLog2E = 1.44269504f;
   static constexpr float kLn2 = 0.69314718f;
 
-  /// The share of the far keys' weight that the rule wants covered, from the log-sum-exp of the blocks of the first
-  /// kernel.
-  __device__ float share_to_cover(uint32_t far_count) {
-    ScoreSum share = sum_over_warp(far_count > 0 ? block_sum_ : ScoreSum{-INFINITY, 0});
+  static constexpr int kFirst = 3;
+  static_assert(kFirst * kPickThreads <= static_cast<int>(kCandidates));
+
+  /// The log-sum-exp of what the blocks of the first kernel found, in powers of two.
+  __device__ float total_log2(const ScoreSum& own) {
+    const ScoreSum warp = sum_over_warp(far_count_ > 0 ? own : ScoreSum{-INFINITY, 0});
     if (lane_ == 0) {
-      shared_.warp_shares[warp_] = share;
+      shared_.warp_shares[warp_] = warp;
     }
     __syncthreads();
-    share = sum_over_warp(lane_ < kPickWarps ? shared_.warp_shares[lane_] : ScoreSum{-INFINITY, 0});
-    lse_far_log2_ = share.reference + log2f(share.sum);
-    const float odds = lse_far_log2_ * kLn2 + gate_ - lse_local_;
+    const ScoreSum all = sum_over_warp(lane_ < kPickWarps ? shared_.warp_shares[lane_] : ScoreSum{-INFINITY, 0});
+    return all.reference + log2f(all.sum);
+  }
+
+  /// Left by the attention.
+  __device__ float lse_local() const {
+    const int64_t token = static_cast<int64_t>(row_.sequence) * params_.query_tokens + row_.token;
+    return __ldcg(params_.lse_local + token * params_.num_heads + row_.head);
+  }
+
+  /// The share of the far keys' weight that the rule wants covered.
+  __device__ void find_units(float lse_local) {
+    const float odds = lse_far_log2_ * kLn2 + gate_ - lse_local;
     if (threadIdx.x == 0 && params_.far_mass != nullptr) {
-      params_.far_mass[row_.index] = far_count > 0 ? 1.0f / (1.0f + expf(-odds)) : 0.0f;
+      params_.far_mass[row_.index] = far_count_ > 0 ? 1.0f / (1.0f + expf(-odds)) : 0.0f;
     }
-    return row_.p < 1 ? 1.0f - (1.0f - row_.p) * (1.0f + expf(-odds)) : INFINITY;
+    const float share = row_.p < 1 ? 1.0f - (1.0f - row_.p) * (1.0f + expf(-odds)) : INFINITY;
+    units_ = share > 1 ? UINT32_MAX : __float2uint_ru(fmaxf(share, 0) * TakeRule::kUnit);
   }
   __device__ static ScoreSum sum_over_warp(const ScoreSum& share) {
     float reference = share.reference;
@@ -131,12 +163,14 @@ class SelectionPick {
         pivot(found_.threshold, found_.highest),
         [&](const auto& visit) {
           if (fits()) {  // in any order, and by as many threads as there are
+#pragma unroll 1
             for (int32_t i = threadIdx.x; i < count_; i += kPickThreads) {
               const uint32_t key = shared_.candidates[i].key;
               visit(key, weight_of(key));
             }
             return;
           }
+#pragma unroll 1
           for (int32_t first = kEach * threadIdx.x; first < count_; first += kEach * kPickThreads) {
             Candidate found[kEach];
             read_candidates(first, found);
@@ -152,6 +186,7 @@ class SelectionPick {
     const uint32_t ties = rule.taken_ties(last.equal, last.equal_weight / max(1u, last.equal), last.count, last.weight);
     int32_t* out = params_.selected + static_cast<int64_t>(row_.index) * params_.max_selected;
     uint2 seen = {0, 0};  // in the rounds before: keys above the last run, keys in it
+#pragma unroll 1
     for (int32_t base = 0; base < count_; base += kEach * kPickThreads) {
       const int32_t first = base + kEach * static_cast<int32_t>(threadIdx.x);
       Candidate found[kEach];
@@ -191,8 +226,9 @@ class SelectionPick {
   BlockScan scan_;
   const int32_t lane_, warp_;
   SelectionRow row_;
-  float gate_ = 0, lse_local_ = 0;
-  ScoreSum block_sum_ = {-INFINITY, 0};  ///< of block threadIdx.x of the first kernel
+  float gate_ = 0;
+  uint32_t units_ = 0;  ///< of weight that the rule wants covered
+  uint32_t far_count_ = 0;
   CandidateSum found_ = {};
   int32_t count_ = 0;
   float lse_far_log2_ = 0;

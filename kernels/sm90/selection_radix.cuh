@@ -92,6 +92,7 @@ struct RadixHistogram {
 
   /// By the whole block; a barrier has to follow.
   __device__ void clear() {
+#pragma unroll
     for (uint32_t i = threadIdx.x; i < kRadixDigits; i += kPickThreads) {
       counts[i] = weights[i] = 0;
     }

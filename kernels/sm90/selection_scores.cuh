@@ -24,6 +24,7 @@ class SelectionScores {
     const int32_t heads = params_.first_of_group[group + 1] - first_head;
     const int32_t rows = min(kRows, heads * params_.query_tokens - first_row);
     if (rows <= 0) {
+      count();
       return;
     }
     __shared__ float queries[kRows][kIndexDim];
@@ -63,6 +64,7 @@ class SelectionScores {
       }
     }
     store_sums(rows);
+    count();
   }
 
  private:
@@ -189,6 +191,17 @@ class SelectionScores {
         }
       }
       params_.sums[static_cast<int64_t>(row_index(threadIdx.x)) * params_.blocks + blockIdx.x] = total;
+    }
+  }
+
+  /// Tells the candidates that this block is done.
+  __device__ void count() const {
+    if (!params_.scores_are_counted) {
+      return;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      count_released(params_.scored);
     }
   }
 

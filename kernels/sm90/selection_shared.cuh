@@ -39,6 +39,8 @@ struct SelectionKernelParams {
   int32_t* selected;
   int32_t* selected_counts;
   float* far_mass;
+  uint32_t* scored;       ///< blocks of the first kernel that have ended; the last kernel leaves zero
+  uint32_t score_blocks;  ///< of the first kernel
   // Rows are [batch, query_tokens, R].
   float* scores;          ///< [rows, tiles * kScoreTile]; -inf where a key is not far; unwritten past the last far key
   uint32_t* maxima;       ///< [rows, tiles * kScoreTile / keys that share one], as order_key
@@ -47,6 +49,7 @@ struct SelectionKernelParams {
   CandidateSum* candidate_sums;  ///< [rows]
   bool many_share;               ///< kManySharing keys share a maximum, not kFewSharing
   bool scores_overlap;           ///< the launch before is none that the scores depend on
+  bool scores_are_counted;       ///< and the candidates do not wait for it: they look at `scored`
   int32_t tiles, blocks;
   int32_t query_tokens, num_heads, num_selected_heads, max_selected;
   int32_t sink_tokens, window;

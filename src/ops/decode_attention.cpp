@@ -14,15 +14,6 @@ using kernels::DecodePart;
 
 constexpr std::string_view kOperation = "decode_attention";
 
-#ifdef RETROSPARSE_WITH_CUDA
-/// Makes `buffer` hold `bytes`, of which the kernels want the first kDecodeCounterBytes zero at the start.
-void reserve(at::Tensor& buffer, size_t bytes, const at::Tensor& like) {
-  if (!buffer.defined() || buffer.device() != like.device() || buffer.numel() < static_cast<int64_t>(bytes)) {
-    buffer = at::zeros({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
-  }
-}
-#endif
-
 void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, const SelectedKeys* selected,
          DecodeOutput& output, [[maybe_unused]] DecodeWorkspace& workspace) {
   check_decode(input, plan, kOperation);

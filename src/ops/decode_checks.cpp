@@ -1,5 +1,6 @@
 #include "ops/decode_checks.h"
 
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include <bit>
@@ -55,6 +56,14 @@ void check_decode(const DecodeInput& input, const AttentionPlan& plan, std::stri
   if (!(input.softmax_scale > 0)) {
     reject(operation, "softmax_scale", "more than 0", fmt::format("{}", input.softmax_scale));
   }
+}
+
+bool reserve(at::Tensor& buffer, size_t bytes, const at::Tensor& like) {
+  if (buffer.defined() && buffer.device() == like.device() && buffer.numel() >= static_cast<int64_t>(bytes)) {
+    return false;
+  }
+  buffer = at::zeros({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
+  return true;
 }
 
 }  // namespace retrosparse::ops

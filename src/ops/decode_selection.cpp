@@ -57,7 +57,8 @@ DecodeSelectionInput contiguous(const DecodeSelectionInput& any) {
 /// Of checked, contiguous arguments. `beside_attention`: the launch before on the stream is that of decode_resident(),
 /// and nothing that the scores are made of has been touched since.
 SelectedKeys select(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
-                    const at::Tensor& lse_local, bool beside_attention, [[maybe_unused]] DecodeWorkspace& workspace) {
+                    const at::Tensor& lse_local, [[maybe_unused]] bool beside_attention,
+                    [[maybe_unused]] DecodeWorkspace& workspace) {
   const std::vector<int32_t> heads = plan.selected_heads();
   const at::Tensor& q = input.q;
   const auto selected = static_cast<int64_t>(heads.size());
@@ -99,15 +100,11 @@ SelectedKeys select(const DecodeSelectionInput& selection, const DecodeInput& in
   params.max_keys = static_cast<int32_t>(input.max_keys);
   params.sink_tokens = plan.sink_tokens;
   params.window = plan.window;
-  params.scores_overlap_attention = beside_attention;
 #ifdef RETROSPARSE_WITH_CUDA
   if (q.is_cuda()) {
     launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
-      const auto bytes = static_cast<int64_t>(kernels::sm90::decode_selection_workspace(params));
-      if (!workspace.selection.defined() || workspace.selection.device() != q.device() ||
-          workspace.selection.numel() < bytes) {
-        workspace.selection = at::empty({bytes}, q.options().dtype(at::kByte));
-      }
+      const bool is_new = reserve(workspace.selection, kernels::sm90::decode_selection_workspace(params), q);
+      params.scores_overlap_attention = beside_attention && !is_new;  // else it is not the launch before
       params.workspace = workspace.selection.mutable_data_ptr();
       return kernels::sm90::decode_selection(params, stream);
     });

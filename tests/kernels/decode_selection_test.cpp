@@ -169,7 +169,9 @@ class DecodeSelectionGpu : public ::testing::Test {
     p.lse_local = lse_local.data();
     p.cache.keys = keys.data();
     p.key_counts = key_counts.data();
-    testing::DeviceVector<uint8_t> workspace(std::vector<uint8_t>(sm90::decode_selection_workspace(p), 0xff));
+    std::vector<uint8_t> bytes(sm90::decode_selection_workspace(p), 0xff);
+    std::fill_n(bytes.begin(), kSelectionCounterBytes, uint8_t{0});
+    testing::DeviceVector<uint8_t> workspace(bytes);
     p.workspace = workspace.data();
     for (int run = 0; run <= reruns; ++run) {
       const Problem::Result poison = problem.empty_result();
@@ -215,6 +217,7 @@ TEST_F(DecodeSelectionGpu, SpeculativeTokensSparseGroupsAndRoomToGrow) {
 /// More index than L2 holds.
 TEST_F(DecodeSelectionGpu, LongSequences) {
   check({.key_counts = {600'000}, .rule = {0.9f, 64, 1024}});
+  check({.selected_heads = {3}, .key_counts = {2'300'000}, .rule = {0.9f, 64, 1024}});
 }
 
 TEST_F(DecodeSelectionGpu, RerunsAreEqual) {

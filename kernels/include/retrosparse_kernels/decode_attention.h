@@ -65,9 +65,6 @@ struct DecodeAttentionParams {
   void* workspace = nullptr;  ///< device memory of decode_attention_workspace() bytes, aligned to 16; see there
 };
 
-/// The part of the workspace that the GPU kernel counts in.
-inline constexpr size_t kDecodeCounterBytes = 1 << 16;
-
 namespace reference {
 /// Everything, in float64 from the rounded inputs; all pointers are host memory, `workspace` is not used.
 void decode_attention(const DecodeAttentionParams& params);
@@ -75,8 +72,8 @@ void decode_attention(const DecodeAttentionParams& params);
 
 #ifdef RETROSPARSE_WITH_CUDA
 namespace sm90 {
-/// Bytes of workspace for these params (their pointers are not looked at). The caller zeroes the first
-/// kDecodeCounterBytes of it once; every launch leaves them zero. Two launches that may run at the same time need two.
+/// Bytes of workspace for these params (their pointers are not looked at). The caller zeroes it once;
+/// every launch leaves it zero. Two launches that may run at the same time need two.
 size_t decode_attention_workspace(const DecodeAttentionParams& params);
 
 /// One launch, ordered on `stream`, without host synchronisation or allocation: can be captured in a graph, and the

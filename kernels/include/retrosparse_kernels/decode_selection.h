@@ -62,8 +62,11 @@ struct DecodeSelectionParams {
   /// The launch before this one on the stream is decode_attention() and has no part in what the scores are made of:
   /// queries, key_counts and cache. Scores may then run beside it.
   bool scores_overlap_attention = false;
-  void* workspace = nullptr;  ///< device memory of decode_selection_workspace() bytes, aligned to 16, in any state
+  void* workspace = nullptr;  ///< device memory of decode_selection_workspace() bytes, aligned to 16; see there
 };
+
+/// The part of the workspace that the GPU kernels count in.
+inline constexpr size_t kSelectionCounterBytes = 128;
 
 namespace reference {
 /// In float32 for the scores and float64 for the rest; all pointers are host memory.
@@ -72,18 +75,15 @@ void decode_selection(const DecodeSelectionParams& params);
 
 #ifdef RETROSPARSE_WITH_CUDA
 namespace sm90 {
-/// Bytes of workspace for these params (their pointers, but for the host arrays, are not looked at).
+/// Bytes of workspace for these params (their pointers, but for the host arrays, are not looked at). The caller zeroes
+/// the first kSelectionCounterBytes of it once; every selection leaves them zero. Two that may run at the same time
+/// need two.
 size_t decode_selection_workspace(const DecodeSelectionParams& params);
 
 /// Three launches (scores; candidates; selection), ordered on `stream`, without host synchronisation or allocation: can
 /// be captured in a graph. Deterministic. At most 256 selected heads; keys and strides in multiples of 16 bytes.
 /// Arguments that cannot be right return cudaErrorInvalidValue before anything is launched.
 cudaError_t decode_selection(const DecodeSelectionParams& params, cudaStream_t stream);
-
-/// The same in two halves: the first (scores and candidates) needs neither lse_local nor gates, so that it can run
-/// beside the attention that lse_local comes from.
-cudaError_t decode_selection_scores(const DecodeSelectionParams& params, cudaStream_t stream);
-cudaError_t decode_selection_pick(const DecodeSelectionParams& params, cudaStream_t stream);
 }  // namespace sm90
 #endif
 
