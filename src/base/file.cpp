@@ -36,12 +36,17 @@ class Descriptor {
   int value_;
 };
 
-/// `path` with a random ending that no other writer uses: "<path>.tmp-x8k2qd".
+// Of names that nobody gives to files of their own, as model.old-backup: remove_leftovers() deletes what has them.
+constexpr std::string_view kUnfinished = ".retrosparse-tmp-";
+constexpr std::string_view kMovedAside = ".retrosparse-old-";
+constexpr size_t kRandomLetters = 6;
+
+/// `path` with an ending of that kind which no other writer uses: "<path>.retrosparse-tmp-x8k2qd".
 fs::path with_random_suffix(const fs::path& path, std::string_view kind) {
   constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
   thread_local std::mt19937_64 random{std::random_device{}()};
-  std::string suffix = fmt::format(".{}-", kind);
-  for (int i = 0; i < 6; ++i) {
+  std::string suffix(kind);
+  for (size_t i = 0; i < kRandomLetters; ++i) {
     suffix += kAlphabet[std::uniform_int_distribution<size_t>(0, kAlphabet.size() - 1)(random)];
   }
   return path.native() + suffix;
@@ -151,7 +156,7 @@ AtomicFile::AtomicFile(const fs::path& path) : target_(path) {
     throw Error("cannot write: exists and is not a regular file").file(path.string());
   }
   do {
-    temporary_ = with_random_suffix(target_, "tmp");
+    temporary_ = with_random_suffix(target_, kUnfinished);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && errno == EEXIST);
   if (descriptor_ < 0) {
@@ -216,7 +221,7 @@ AtomicFolder::AtomicFolder(const fs::path& target, bool replace)
       throw Error("the folder exists and is not empty").file(target.string());
     }
   }
-  staging_ = with_random_suffix(target_, "tmp");
+  staging_ = with_random_suffix(target_, kUnfinished);
   if (!fs::create_directories(staging_, problem)) {
     throw Error("cannot create the folder: " + problem.message()).file(target.string());
   }
@@ -248,7 +253,7 @@ void AtomicFolder::commit() {
 // For file systems that cannot exchange two folders, and where there is nothing to exchange.
 void AtomicFolder::replace_in_two_steps(bool exists) {
   if (exists) {
-    const fs::path old = with_random_suffix(target_, "old");
+    const fs::path old = with_random_suffix(target_, kMovedAside);
     if (::rename(target_.c_str(), old.c_str()) != 0) {
       throw file_error(target_, "move the old folder aside");
     }
@@ -279,10 +284,14 @@ void remove_leftovers(const fs::path& target) {
   for (auto entry = fs::directory_iterator(folder_of(target), problem); !problem && entry != fs::directory_iterator();
        entry.increment(problem)) {
     const std::string other = entry->path().filename().string();
-    const bool suffixed = other.size() == name.size() + 11 && other.starts_with(name);
-    const std::string_view kind = suffixed ? std::string_view(other).substr(name.size(), 5) : "";
-    if (kind == ".tmp-" || kind == ".old-") {
-      (kind == ".tmp-" ? leftovers : old).push_back(entry->path());
+    const auto is = [&](std::string_view kind) {
+      return other.size() == name.size() + kind.size() + kRandomLetters && other.starts_with(name) &&
+             std::string_view(other).substr(name.size()).starts_with(kind);
+    };
+    if (is(kUnfinished)) {
+      leftovers.push_back(entry->path());
+    } else if (is(kMovedAside)) {
+      old.push_back(entry->path());
     }
   }
   if (!old.empty() && !fs::exists(target, ignored)) {  // killed between the two steps of replace_in_two_steps

@@ -38,9 +38,9 @@ class MappedFile {
   std::shared_ptr<const std::byte> mapping_;  // null for an empty file
 };
 
-/// A file that appears under its name complete or not at all. What is written goes to `<path>.tmp-XXXXXX` beside it;
-/// commit() makes that durable and renames it into place. Without a commit whatever existed under the name stays as it
-/// was and the temporary file is removed. Not buffered: write large pieces.
+/// A file that appears under its name complete or not at all. What is written goes to `<path>.retrosparse-tmp-XXXXXX`
+/// beside it; commit() makes that durable and renames it into place. Without a commit whatever existed under the name
+/// stays as it was and the temporary file is removed. Not buffered: write large pieces.
 class AtomicFile {
  public:
   /// Follows a symbolic link, so that what it points to is replaced and not the link. Error: the folder is missing or
@@ -69,9 +69,10 @@ void write_atomically(const std::filesystem::path& path, std::string_view text);
 /// commit the staging folder is removed and an existing target stays as it was.
 class AtomicFolder {
  public:
-  /// Creates the staging folder `<target>.tmp-XXXXXX` and whatever parents are missing. An existing target that is not
-  /// empty is an Error unless `replace`; then the two change places at commit and the old one is removed. (On file
-  /// systems that cannot exchange folders a crash in between leaves the old one as `<target>.old-XXXXXX`.)
+  /// Creates the staging folder `<target>.retrosparse-tmp-XXXXXX` and whatever parents are missing. An existing target
+  /// that is not empty is an Error unless `replace`; then the two change places at commit and the old one is removed.
+  /// (On file systems that cannot exchange folders a crash in between leaves the old one as
+  /// `<target>.retrosparse-old-XXXXXX`.)
   explicit AtomicFolder(const std::filesystem::path& target, bool replace = false);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
@@ -96,9 +97,9 @@ class AtomicFolder {
 /// cannot be opened or synced.
 void sync_to_disk(const std::filesystem::path& path);
 
-/// Removes what killed writers of `target` left beside it: `<target>.tmp-XXXXXX` and `<target>.old-XXXXXX`. Where the
-/// target itself is missing, since a kill came between moving the old one aside and the new one in place, the old one
-/// is put back. Only for a target that nobody else is writing.
+/// Removes what killed writers of `target` left beside it: `<target>.retrosparse-tmp-XXXXXX` and
+/// `<target>.retrosparse-old-XXXXXX`. Where the target itself is missing, since a kill came between moving the old one
+/// aside and the new one in place, the old one is put back. Only for a target that nobody else is writing.
 void remove_leftovers(const std::filesystem::path& target);
 
 }  // namespace retrosparse

@@ -107,7 +107,7 @@ CalibrationRuns calibration_runs(const ConversionPlan& plan) {
         grid * as_double(static_cast<int64_t>(calibrate.p.size())) + 2 * heads * as_double(calibrate.head_rounds);
   }
   if (plan.recipe.prefill.mode == RecipePrefill::kTiles) {
-    runs.prefills += 1;
+    runs.prefills += 1 + 2 * as_double(calibrate.tile_head_rounds);
     runs.tile_prefills = as_double(static_cast<int64_t>(calibrate.tile_shares.size())) +
                          2 * total(layer_heads(plan)).heads * as_double(calibrate.tile_head_rounds);
   }

@@ -45,5 +45,5 @@ def test_a_disk_that_fills_up_in_each_stage(tmp_path):
     convert(out, *SETTINGS)
     assert states(out) == {name: "done" for name in STAGES}
     assert len((out / "train" / "metrics.jsonl").read_text().splitlines()) == 6
-    assert [path for path in out.rglob("*") if ".tmp-" in path.name or ".old-" in path.name] == []
+    assert [path for path in out.rglob("*") if ".retrosparse-" in path.name] == []
     assert (out / "report" / "report.html").exists()
