@@ -57,8 +57,8 @@ DecodePlan make_decode_plan(const DecodeAttentionParams& params, int32_t multipr
   // A few resident keys are waited for rather than streamed: one block per multiprocessor is as fast as two, and leaves
   // room for the index scores and candidates beside them.
   constexpr int64_t kFewKeys = 512;
-  const bool leaves_room = params.part == DecodePart::kResident && far == 0 &&
-                           params.batch * tiles * resident <= kFewKeys * multiprocessors;
+  const bool leaves_room =
+      params.part == DecodePart::kResident && far == 0 && params.batch * tiles * resident <= kFewKeys * multiprocessors;
   // The unit size with the least estimated time: waves of one or two blocks per multiprocessor, each as long as its
   // keys plus what starting and merging a unit costs, in keys.
   constexpr int64_t kUnitOverhead = 128;

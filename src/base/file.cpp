@@ -8,10 +8,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <random>
 #include <system_error>
 #include <utility>
-#include <vector>
+
+#include "base/leftovers.h"
 
 namespace retrosparse {
 
@@ -35,26 +35,6 @@ class Descriptor {
  private:
   int value_;
 };
-
-// Of names that nobody gives to files of their own, as model.old-backup: remove_leftovers() deletes what has them.
-constexpr std::string_view kUnfinished = ".retrosparse-tmp-";
-constexpr std::string_view kMovedAside = ".retrosparse-old-";
-constexpr size_t kRandomLetters = 6;
-
-/// `path` with an ending of that kind which no other writer uses: "<path>.retrosparse-tmp-x8k2qd".
-fs::path with_random_suffix(const fs::path& path, std::string_view kind) {
-  constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
-  thread_local std::mt19937_64 random{std::random_device{}()};
-  std::string suffix(kind);
-  for (size_t i = 0; i < kRandomLetters; ++i) {
-    suffix += kAlphabet[std::uniform_int_distribution<size_t>(0, kAlphabet.size() - 1)(random)];
-  }
-  return path.native() + suffix;
-}
-
-fs::path folder_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
-}
 
 /// Makes a rename in `folder` durable. Some file systems cannot sync folders; the rename itself is done by then, so a
 /// failure here is not the writer's failure.
@@ -156,7 +136,7 @@ AtomicFile::AtomicFile(const fs::path& path) : target_(path) {
     throw Error("cannot write: exists and is not a regular file").file(path.string());
   }
   do {
-    temporary_ = with_random_suffix(target_, kUnfinished);
+    temporary_ = name_beside(target_, Leftover::kUnfinished);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && errno == EEXIST);
   if (descriptor_ < 0) {
@@ -221,7 +201,7 @@ AtomicFolder::AtomicFolder(const fs::path& target, bool replace)
       throw Error("the folder exists and is not empty").file(target.string());
     }
   }
-  staging_ = with_random_suffix(target_, kUnfinished);
+  staging_ = name_beside(target_, Leftover::kUnfinished);
   if (!fs::create_directories(staging_, problem)) {
     throw Error("cannot create the folder: " + problem.message()).file(target.string());
   }
@@ -253,7 +233,7 @@ void AtomicFolder::commit() {
 // For file systems that cannot exchange two folders, and where there is nothing to exchange.
 void AtomicFolder::replace_in_two_steps(bool exists) {
   if (exists) {
-    const fs::path old = with_random_suffix(target_, kMovedAside);
+    const fs::path old = name_beside(target_, Leftover::kMovedAside);
     if (::rename(target_.c_str(), old.c_str()) != 0) {
       throw file_error(target_, "move the old folder aside");
     }
@@ -274,35 +254,6 @@ void sync_to_disk(const fs::path& path) {
   const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) {
     throw file_error(path, "write");
-  }
-}
-
-void remove_leftovers(const fs::path& target) {
-  std::error_code problem, ignored;
-  const std::string name = target.filename().string();
-  std::vector<fs::path> old, leftovers;
-  for (auto entry = fs::directory_iterator(folder_of(target), problem); !problem && entry != fs::directory_iterator();
-       entry.increment(problem)) {
-    const std::string other = entry->path().filename().string();
-    const auto is = [&](std::string_view kind) {
-      return other.size() == name.size() + kind.size() + kRandomLetters && other.starts_with(name) &&
-             std::string_view(other).substr(name.size()).starts_with(kind);
-    };
-    if (is(kUnfinished)) {
-      leftovers.push_back(entry->path());
-    } else if (is(kMovedAside)) {
-      old.push_back(entry->path());
-    }
-  }
-  if (!old.empty() && !fs::exists(target, ignored)) {  // killed between the two steps of replace_in_two_steps
-    std::ranges::sort(old, {}, [&](const fs::path& path) { return fs::last_write_time(path, ignored); });
-    fs::rename(old.back(), target, ignored);
-  }
-  if (fs::exists(target, ignored)) {  // else they are all that is left of it
-    leftovers.insert(leftovers.end(), old.begin(), old.end());
-  }
-  for (const fs::path& path : leftovers) {
-    fs::remove_all(path, ignored);
   }
 }
 

@@ -97,9 +97,4 @@ class AtomicFolder {
 /// cannot be opened or synced.
 void sync_to_disk(const std::filesystem::path& path);
 
-/// Removes what killed writers of `target` left beside it: `<target>.retrosparse-tmp-XXXXXX` and
-/// `<target>.retrosparse-old-XXXXXX`. Where the target itself is missing, since a kill came between moving the old one
-/// aside and the new one in place, the old one is put back. Only for a target that nobody else is writing.
-void remove_leftovers(const std::filesystem::path& target);
-
 }  // namespace retrosparse

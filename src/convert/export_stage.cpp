@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/leftovers.h"
 #include "checkpoint/checkpoint.h"
 #include "convert/artifacts.h"
 #include "convert/stage.h"

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/interrupt.h"
+#include "base/leftovers.h"
 #include "base/log.h"
 #include "convert/manifest.h"
 #include "convert/prediction.h"

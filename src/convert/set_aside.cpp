@@ -1,6 +1,6 @@
 #include "convert/set_aside.h"
 
-#include "base/file.h"
+#include "base/leftovers.h"
 
 namespace retrosparse {
 namespace {

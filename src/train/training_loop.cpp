@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/leftovers.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "train/training_state.h"
