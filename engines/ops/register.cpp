@@ -140,8 +140,10 @@ void implement(torch::Library& m) {
 TORCH_LIBRARY_IMPL(retrosparse, CPU, m) {
   implement(m);
 }
+#ifdef RETROSPARSE_WITH_CUDA
 TORCH_LIBRARY_IMPL(retrosparse, CUDA, m) {
   implement(m);
 }
+#endif
 
 }  // namespace retrosparse::engine

@@ -182,7 +182,7 @@ class SparseAttention:
         k = heads(self.k_proj, getattr(self, "k_norm", None))
         v = heads(self.v_proj)
         q_rotated, k_rotated = apply_rotary_pos_emb(q, k, *position_embeddings)
-        use_kernels = serve(self.run.kernels, q, self.head_dim)
+        use_kernels = serve(self.run.kernels, (q, k, v), self.head_dim)
         kernels_decode = use_kernels and not self.run.record and serve_decoding(self.run.settings, self.gates)
         index_keys = self.indexer.k_proj(k[:, self.indexed_groups]) if self.retrieval_heads else None
         if kernels_decode and self.retrieval_heads:
@@ -216,10 +216,12 @@ class SparseAttention:
 
     def attend_tokens(self, q, q_rotated, k, v, index_keys):
         """By the kernels, the last of S tokens; shapes as in attend_sequence(), with T = 1 and the batch in front."""
-        index, out = None, torch.empty_like(q)
+        index, out = None, torch.zeros_like(q)
         all_alike = self.run.padding is None
         for part, padding in [(slice(None), 0)] if all_alike else enumerate(self.run.padding):
             part = part if all_alike else slice(part, part + 1)
+            if padding == k.shape[2]:
+                continue  # nothing but padding
             if self.retrieval_heads:
                 own = q[part, self.retrieval_heads]
                 index = self.indexer.q_proj(own), self.indexer.gate(own), index_keys[part, :, padding:].bfloat16()

@@ -18,15 +18,21 @@ def operators():
     return torch.ops.retrosparse if hasattr(torch.ops.retrosparse, "sparse_decode") else None
 
 
-def serve(use, x, head_dim):
-    """Whether the operators are to run on tensors like x. `use`: True, False, or "cpu", which means the slow references
-    that the library has for CPUs."""
-    if not use or x.requires_grad:
+def has_cuda():
+    """Whether the loaded library was built with its kernels."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key("retrosparse::sparse_decode", "CUDA")
+
+
+def serve(use, tensors, head_dim):
+    """Whether the operators are to run on queries, keys and values. `use`: True, False, or "cpu", which means the slow
+    references that the library has for CPUs."""
+    if not use or operators() is None or any(x.requires_grad for x in tensors):
         return False
-    fits = use == ON_CPU if x.device.type == "cpu" else (
-        x.is_cuda and x.dtype == torch.bfloat16 and head_dim in HEAD_DIMS
-        and torch.cuda.get_device_capability(x.device) == (9, 0))
-    return fits and operators() is not None
+    x = tensors[0]
+    if x.device.type == "cpu":
+        return use == ON_CPU
+    return (x.is_cuda and has_cuda() and x.dtype == torch.bfloat16 and head_dim in HEAD_DIMS
+            and torch.cuda.get_device_capability(x.device) == (9, 0))
 
 
 def serve_decoding(settings, gates):

@@ -14,9 +14,8 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<DecodeSharedMemory<kHeadDim>*>(shared_bytes);
   // A block that runs may rely on everything before the launch before its own: every launch waits before it allows the
-  // next one. Of the selection only the list and its length are new to what attends to it.
-  const bool follows_selection = params.part == DecodePart::kSelected;
-  if (!follows_selection) {
+  // next one.
+  if (!params.follows_selection) {
     wait_for_previous_launch();
     allow_next_launch();
   }
@@ -25,7 +24,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
     return;
   }
   DecodeAttention<kHeadDim> attention(params, unit, shared);
-  if (follows_selection) {
+  if (params.follows_selection) {
     wait_for_previous_launch();
     allow_next_launch();
   }
@@ -148,6 +147,7 @@ cudaError_t decode_attention(const DecodeAttentionParams& params, cudaStream_t s
   kernel.window = params.window;
   kernel.scale_log2 = params.softmax_scale * 1.44269504f;
   kernel.part = params.part;
+  kernel.follows_selection = params.follows_selection && params.part == DecodePart::kSelected;
   int16_t rank = 0;
   for (int32_t h = 0; h < params.num_heads; ++h) {
     kernel.head_modes[h] = params.head_modes[h];

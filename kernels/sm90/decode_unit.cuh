@@ -26,6 +26,7 @@ struct DecodeKernelParams {
   int32_t sink_tokens, window;
   float scale_log2;  ///< softmax_scale * log2(e)
   DecodePart part;
+  bool follows_selection;
   DecodePlan plan;
   HeadMode head_modes[kDecodeMaxHeads];
   int16_t selected_index[kDecodeMaxHeads];  ///< rank of a kSelected head among those

@@ -15,7 +15,7 @@ using kernels::DecodePart;
 constexpr std::string_view kOperation = "decode_attention";
 
 void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, const SelectedKeys* selected,
-         DecodeOutput& output, [[maybe_unused]] DecodeWorkspace& workspace) {
+         DecodeOutput& output, [[maybe_unused]] DecodeWorkspace& workspace, bool follows_selection = false) {
   check_decode(input, plan, kOperation);
   const auto selected_heads = static_cast<int64_t>(plan.selected_heads().size());
   kernels::DecodeAttentionParams params;
@@ -60,6 +60,7 @@ void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, c
   params.max_keys = static_cast<int32_t>(input.max_keys);
   params.dtype = kernel_dtype(q, kOperation, "q");
   params.part = part;
+  params.follows_selection = follows_selection;
   params.softmax_scale = static_cast<float>(input.softmax_scale);
   params.head_modes = plan.head_modes.data();
   params.sink_tokens = plan.sink_tokens;
@@ -67,7 +68,8 @@ void run(const DecodeInput& input, const AttentionPlan& plan, DecodePart part, c
 #ifdef RETROSPARSE_WITH_CUDA
   if (q.is_cuda()) {
     launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
-      reserve(workspace.attention, kernels::sm90::decode_attention_workspace(params), q);
+      const size_t bytes = kernels::sm90::decode_attention_workspace(params);
+      reserve(workspace.attention, bytes, bytes, q);
       params.workspace = workspace.attention.mutable_data_ptr();
       return kernels::sm90::decode_attention(params, stream);
     });
@@ -107,8 +109,8 @@ DecodeOutput decode_resident(const DecodeInput& input, const AttentionPlan& plan
 }
 
 void decode_selected(const DecodeInput& input, const AttentionPlan& plan, const SelectedKeys& selected,
-                     DecodeOutput& output, DecodeWorkspace& workspace) {
-  run(input, plan, DecodePart::kSelected, &selected, output, workspace);
+                     DecodeOutput& output, DecodeWorkspace& workspace, bool follows_selection) {
+  run(input, plan, DecodePart::kSelected, &selected, output, workspace, follows_selection);
 }
 
 }  // namespace retrosparse::ops

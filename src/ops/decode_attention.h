@@ -66,7 +66,8 @@ SparseDecodeOutput sparse_decode(const DecodeInput& input, const DecodeSelection
 DecodeOutput decode_resident(const DecodeInput& input, const AttentionPlan& plan, DecodeWorkspace& workspace);
 SelectedKeys decode_selection(const DecodeSelectionInput& selection, const DecodeInput& input,
                               const AttentionPlan& plan, const at::Tensor& lse_local, DecodeWorkspace& workspace);
+/// `follows_selection`: the launch before on the stream is that of decode_selection(), q is contiguous.
 void decode_selected(const DecodeInput& input, const AttentionPlan& plan, const SelectedKeys& selected,
-                     DecodeOutput& output, DecodeWorkspace& workspace);
+                     DecodeOutput& output, DecodeWorkspace& workspace, bool follows_selection = false);
 
 }  // namespace retrosparse::ops

@@ -58,12 +58,11 @@ void check_decode(const DecodeInput& input, const AttentionPlan& plan, std::stri
   }
 }
 
-bool reserve(at::Tensor& buffer, size_t bytes, const at::Tensor& like) {
-  if (buffer.defined() && buffer.device() == like.device() && buffer.numel() >= static_cast<int64_t>(bytes)) {
-    return false;
+void reserve(at::Tensor& buffer, size_t bytes, size_t zeroed, const at::Tensor& like) {
+  if (!buffer.defined() || buffer.device() != like.device() || buffer.numel() < static_cast<int64_t>(bytes)) {
+    buffer = at::empty({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
+    buffer.narrow(0, 0, static_cast<int64_t>(zeroed)).zero_();
   }
-  buffer = at::zeros({static_cast<int64_t>(bytes)}, like.options().dtype(at::kByte));
-  return true;
 }
 
 }  // namespace retrosparse::ops

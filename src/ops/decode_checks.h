@@ -9,8 +9,7 @@ namespace retrosparse::ops {
 /// Rejects, in the name of `operation`, a cache, queries and a plan that do not fit together.
 void check_decode(const DecodeInput& input, const AttentionPlan& plan, std::string_view operation);
 
-/// Makes `buffer` hold `bytes` on the device of `like`, of which the kernels want the first, where they count, zero at
-/// the start. Whether it had to be allocated, and a launch zeroes it.
-bool reserve(at::Tensor& buffer, size_t bytes, const at::Tensor& like);
+/// Makes `buffer` hold `bytes` on the device of `like`, of which the kernels want the first `zeroed` zero at the start.
+void reserve(at::Tensor& buffer, size_t bytes, size_t zeroed, const at::Tensor& like);
 
 }  // namespace retrosparse::ops

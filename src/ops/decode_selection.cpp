@@ -54,66 +54,86 @@ DecodeSelectionInput contiguous(const DecodeSelectionInput& any) {
   return selection;
 }
 
-/// Of checked, contiguous arguments. `beside_attention`: the launch before on the stream is that of decode_resident(),
-/// and nothing that the scores are made of has been touched since.
-SelectedKeys select(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
-                    const at::Tensor& lse_local, [[maybe_unused]] bool beside_attention,
-                    [[maybe_unused]] DecodeWorkspace& workspace) {
-  const std::vector<int32_t> heads = plan.selected_heads();
-  const at::Tensor& q = input.q;
-  const auto selected = static_cast<int64_t>(heads.size());
-  int32_t most = 0;
-  for (const kernels::SelectionRule& rule : selection.rules) {
-    most = std::max(most, rule.max_tokens);
-  }
-  const at::TensorOptions ints = q.options().dtype(at::kInt);
-  SelectedKeys result = {at::empty({q.size(0), q.size(1), selected, most}, ints),
-                         at::empty({q.size(0), q.size(1), selected}, ints),
-                         at::empty({q.size(0), q.size(1), selected}, q.options().dtype(at::kFloat))};
-  if (result.counts.numel() == 0) {
-    return result;
-  }
-  kernels::DecodeSelectionParams params;
-  params.queries = selection.queries.const_data_ptr<float>();
-  params.gates = selection.gates.const_data_ptr<float>();
-  params.lse_local = lse_local.const_data_ptr<float>();
-  params.cache.keys = selection.keys.const_data_ptr();
-  params.cache.sequence_stride = selection.keys.stride(0);
-  params.cache.group_stride = selection.keys.stride(1);
-  if (input.page_table.defined()) {
-    params.cache.page_table = input.page_table.const_data_ptr<int32_t>();
-    params.cache.page_table_stride = input.page_table.stride(0);
-    params.cache.page_size = static_cast<int32_t>(input.k.size(1));
-  }
-  params.key_counts = input.key_counts.const_data_ptr<int32_t>();
-  params.selected = result.positions.mutable_data_ptr<int32_t>();
-  params.selected_counts = result.counts.mutable_data_ptr<int32_t>();
-  params.far_mass = result.far_mass.mutable_data_ptr<float>();
-  params.batch = static_cast<int32_t>(q.size(0));
-  params.query_tokens = static_cast<int32_t>(q.size(1));
-  params.num_heads = static_cast<int32_t>(q.size(2));
-  params.num_key_value_heads = static_cast<int32_t>(input.k.size(2));
-  params.num_selected_heads = static_cast<int32_t>(selected);
-  params.selected_heads = heads.data();
-  params.rules = selection.rules.data();
-  params.max_selected = most;
-  params.max_keys = static_cast<int32_t>(input.max_keys);
-  params.sink_tokens = plan.sink_tokens;
-  params.window = plan.window;
+/// A selection of checked, contiguous arguments, which outlive it; run() launches nothing but its kernels.
+class Selection {
+ public:
+  Selection(const DecodeSelectionInput& selection, const DecodeInput& input, const AttentionPlan& plan,
+            [[maybe_unused]] DecodeWorkspace& workspace)
+      : heads_(plan.selected_heads()) {
+    const at::Tensor& q = input.q;
+    const auto selected = static_cast<int64_t>(heads_.size());
+    int32_t most = 0;
+    for (const kernels::SelectionRule& rule : selection.rules) {
+      most = std::max(most, rule.max_tokens);
+    }
+    const at::TensorOptions ints = q.options().dtype(at::kInt);
+    result_ = {at::empty({q.size(0), q.size(1), selected, most}, ints),
+               at::empty({q.size(0), q.size(1), selected}, ints),
+               at::empty({q.size(0), q.size(1), selected}, q.options().dtype(at::kFloat))};
+    if (result_.counts.numel() == 0) {
+      return;
+    }
+    params_.queries = selection.queries.const_data_ptr<float>();
+    params_.gates = selection.gates.const_data_ptr<float>();
+    params_.cache.keys = selection.keys.const_data_ptr();
+    params_.cache.sequence_stride = selection.keys.stride(0);
+    params_.cache.group_stride = selection.keys.stride(1);
+    if (input.page_table.defined()) {
+      params_.cache.page_table = input.page_table.const_data_ptr<int32_t>();
+      params_.cache.page_table_stride = input.page_table.stride(0);
+      params_.cache.page_size = static_cast<int32_t>(input.k.size(1));
+    }
+    params_.key_counts = input.key_counts.const_data_ptr<int32_t>();
+    params_.selected = result_.positions.mutable_data_ptr<int32_t>();
+    params_.selected_counts = result_.counts.mutable_data_ptr<int32_t>();
+    params_.far_mass = result_.far_mass.mutable_data_ptr<float>();
+    params_.batch = static_cast<int32_t>(q.size(0));
+    params_.query_tokens = static_cast<int32_t>(q.size(1));
+    params_.num_heads = static_cast<int32_t>(q.size(2));
+    params_.num_key_value_heads = static_cast<int32_t>(input.k.size(2));
+    params_.num_selected_heads = static_cast<int32_t>(selected);
+    params_.selected_heads = heads_.data();
+    params_.rules = selection.rules.data();
+    params_.max_selected = most;
+    params_.max_keys = static_cast<int32_t>(input.max_keys);
+    params_.sink_tokens = plan.sink_tokens;
+    params_.window = plan.window;
 #ifdef RETROSPARSE_WITH_CUDA
-  if (q.is_cuda()) {
-    launch_on(q.device(), kOperation, [&](cudaStream_t stream) {
-      const bool is_new = reserve(workspace.selection, kernels::sm90::decode_selection_workspace(params), q);
-      params.scores_overlap_attention = beside_attention && !is_new;  // else it is not the launch before
-      params.workspace = workspace.selection.mutable_data_ptr();
-      return kernels::sm90::decode_selection(params, stream);
-    });
-    return result;
-  }
+    if (q.is_cuda()) {
+      const c10::cuda::CUDAGuard guard(q.device());
+      reserve(workspace.selection, kernels::sm90::decode_selection_workspace(params_), kernels::kSelectionCounterBytes,
+              q);
+      params_.workspace = workspace.selection.mutable_data_ptr();
+    }
 #endif
-  kernels::reference::decode_selection(params);
-  return result;
-}
+  }
+  Selection(const Selection&) = delete;
+  Selection& operator=(const Selection&) = delete;
+
+  /// `beside_attention`: the launch before on the stream is that of decode_resident(), and nothing that the scores are
+  /// made of has been touched since.
+  SelectedKeys run(const at::Tensor& lse_local, bool beside_attention) {
+    if (result_.counts.numel() == 0) {
+      return result_;
+    }
+    params_.lse_local = lse_local.const_data_ptr<float>();
+    params_.scores_overlap_attention = beside_attention;
+#ifdef RETROSPARSE_WITH_CUDA
+    if (lse_local.is_cuda()) {
+      launch_on(lse_local.device(), kOperation,
+                [&](cudaStream_t stream) { return kernels::sm90::decode_selection(params_, stream); });
+      return result_;
+    }
+#endif
+    kernels::reference::decode_selection(params_);
+    return result_;
+  }
+
+ private:
+  const std::vector<int32_t> heads_;
+  SelectedKeys result_;
+  kernels::DecodeSelectionParams params_;
+};
 
 }  // namespace
 
@@ -123,21 +143,23 @@ SelectedKeys decode_selection(const DecodeSelectionInput& selection, const Decod
   check_arguments(selection, input, plan.selected_heads());
   const at::Tensor& q = input.q;
   require_tensor(lse_local, at::kFloat, {q.size(0), q.size(1), q.size(2)}, q.device(), kOperation, "lse_local");
-  return select(contiguous(selection), input, plan, lse_local.contiguous(), false, workspace);
+  const DecodeSelectionInput side_by_side = contiguous(selection);
+  return Selection(side_by_side, input, plan, workspace).run(lse_local.contiguous(), false);
 }
 
 SparseDecodeOutput sparse_decode(const DecodeInput& any_input, const DecodeSelectionInput& any_selection,
                                  const AttentionPlan& plan, DecodeWorkspace& workspace) {
   check_decode(any_input, plan, kOperation);
   check_arguments(any_selection, any_input, plan.selected_heads());
-  // All copies come first: from the attention on nothing is launched but the kernels of the step.
+  // All copies and the workspace come first: from the attention on nothing is launched but the kernels of the step.
   const DecodeSelectionInput selection = contiguous(any_selection);
   DecodeInput input = any_input;
   input.q = any_input.q.contiguous();
+  Selection call(selection, input, plan, workspace);
   SparseDecodeOutput result;
   result.attention = decode_resident(input, plan, workspace);
-  result.selected = select(selection, input, plan, result.attention.lse, true, workspace);
-  decode_selected(input, plan, result.selected, result.attention, workspace);
+  result.selected = call.run(result.attention.lse, true);
+  decode_selected(input, plan, result.selected, result.attention, workspace, true);
   return result;
 }
 

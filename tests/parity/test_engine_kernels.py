@@ -110,6 +110,9 @@ def test_not_without_being_asked_on_a_cpu_nor_with_gradients(tmp_path, calls):
     logits(model, batch, None, 58)
     model.set_kernels("cpu")
     model(batch).logits.sum().backward()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("layers.0.self_attn.v_proj" in name or "layers.0.self_attn.k_proj" in name)
+    model(batch).logits.sum().backward()  # the first layer's queries need no gradient, its keys and values do
     model.set_kernels(False)
     logits(model, batch, None, 58)
     assert not any(counts.values())

@@ -51,6 +51,9 @@ struct DecodeAttentionParams {
   Dtype dtype = Dtype::kBfloat16;
   DecodePart part = DecodePart::kAll;
   float softmax_scale = 0;  ///< greater than 0
+  /// Only kSelected: the launch before this one on the stream wrote nothing that these params point to but `selected`
+  /// and `selected_counts`, so that the rest is read while it still runs.
+  bool follows_selection = false;
 
   const HeadMode* head_modes = nullptr;  ///< [num_heads], host memory
   int32_t sink_tokens = 0;               ///< 0 or more
