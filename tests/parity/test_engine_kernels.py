@@ -83,6 +83,17 @@ def test_equals_plain_pytorch(settings, padded, tmp_path, calls):
     assert error < 1e-4
 
 
+def test_a_sequence_of_nothing_but_padding_does_not_stop_the_others(tmp_path):
+    model = checkpoint(tmp_path, FITTING)
+    batch = torch.tensor([random_ids(64, seed) for seed in (1, 2)])
+    mask = torch.ones_like(batch)
+    mask[1] = 0
+    plain = logits(model, batch, mask, 60)
+    model.set_kernels("cpu")
+    with_kernels = logits(model, batch, mask, 60)
+    assert (with_kernels - plain)[0].abs().max() / plain[0].abs().max() < 1e-4
+
+
 def test_generates_what_plain_pytorch_does(tmp_path):
     model = checkpoint(tmp_path, {**FITTING, "gates": with_rule("top_p")["gates"]}, "llama")
     prompt = torch.tensor([random_ids(70)])
