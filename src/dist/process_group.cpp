@@ -26,12 +26,14 @@ namespace {
 
 constexpr std::chrono::seconds kGoodbyeTimeout(60);
 
-/// The first line of a message of c10d or Gloo, without the place in their sources that Gloo begins it with.
+/// The first line of a message of c10d or Gloo, without the places in their sources: "[/path/file.cc:12] ".
 std::string reason(std::string_view message) {
-  if (message.starts_with("[/")) {
-    message.remove_prefix(std::min(message.find("] ") + 2, message.size()));
+  std::string line(message.substr(0, message.find('\n')));
+  for (size_t begin = 0; (begin = line.find("[/", begin)) != std::string::npos;) {
+    const size_t end = line.find("] ", begin);
+    line.erase(begin, end == std::string::npos ? end : end + 2 - begin);
   }
-  return std::string(message.substr(0, message.find('\n')));
+  return line;
 }
 
 /// Runs a step that all processes take, turning what c10d and Gloo throw into an Error.

@@ -78,8 +78,12 @@ void play(const std::string& scenario, at::Device device) {
     throw Error("this process fails at its first start");
   }
   const ProcessGroup group = ProcessGroup::from_environment(device, timeouts);
-  if (scenario == "rank-1-dies" && group.rank() == 1) {
-    std::_Exit(3);
+  if (scenario == "rank-1-dies") {
+    const at::Tensor tensor = at::zeros({12}, at::TensorOptions(group.device()));
+    group.all_reduce_sum(tensor);  // what succeeds here proves that nobody is still connecting
+    if (group.rank() == 1) {
+      std::_Exit(3);
+    }
   }
   if (scenario == "rank-1-is-late" && group.rank() == 1) {
     std::this_thread::sleep_for(seconds(4));
